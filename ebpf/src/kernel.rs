@@ -1,0 +1,128 @@
+//! Reads of kernel memory, with the field offsets of the running kernel.
+//!
+//! The agent finds the offsets in BTF and the addresses in kallsyms, and sets them before load; the
+//! verifier then sees constants. A read that fails gives `None`: never a zero that looks like data.
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as read_raw},
+};
+use endiod_wire::wire::{IO_END_SIZE, IoEndImage, context};
+
+use crate::maps::CPUS;
+
+macro_rules! constants {
+    ($( $(#[$doc:meta])* $name:ident : $ty:ty ),* $(,)?) => { $(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub(crate) static $name: Global<$ty> = Global::new(0);
+    )* };
+}
+
+constants! {
+    /// Address of `ext4_end_bio`.
+    EXT4_END_BIO: u64,
+    /// Address of the array `__per_cpu_offset`; 0: the context is unknown.
+    PER_CPU_OFFSET: u64,
+    /// Per-CPU address of the preempt count; 0: the context is unknown.
+    PREEMPT_COUNT: u64,
+    /// `inode.i_ino`.
+    INODE_I_INO: u32,
+    /// `inode.i_sb`.
+    INODE_I_SB: u32,
+    /// `super_block.s_dev`.
+    SUPER_BLOCK_S_DEV: u32,
+    /// `ext4_inode_info.vfs_inode`.
+    EXT4_INODE_VFS_INODE: u32,
+    /// `ext4_inode_info.i_rsv_conversion_work`.
+    EXT4_INODE_RSV_WORK: u32,
+    /// `bio.bi_end_io`.
+    BIO_BI_END_IO: u32,
+    /// `bio.bi_private`.
+    BIO_BI_PRIVATE: u32,
+    /// `bio.bi_status`.
+    BIO_BI_STATUS: u32,
+    /// `bio.bi_opf`.
+    BIO_BI_OPF: u32,
+    /// `bio.bi_iter.bi_sector`.
+    BIO_BI_SECTOR: u32,
+    /// `bio.bi_iter.bi_size`.
+    BIO_BI_SIZE: u32,
+    /// `file.f_inode`.
+    FILE_F_INODE: u32,
+    /// `kiocb.ki_filp`.
+    KIOCB_KI_FILP: u32,
+    /// `kiocb.ki_pos`.
+    KIOCB_KI_POS: u32,
+    /// `kiocb.ki_flags`.
+    KIOCB_KI_FLAGS: u32,
+    /// `iov_iter.count`.
+    IOV_ITER_COUNT: u32,
+    /// Arguments of `blkdev_issue_flush`: 1, or 2 before 5.12; its return value follows them.
+    FLUSH_ARGS: u32,
+}
+
+/// Reads a `T` at `base + offset`.
+#[inline(always)]
+pub(crate) fn read<T>(base: u64, offset: &Global<u32>) -> Option<T> {
+    read_at(base + u64::from(offset.load()))
+}
+
+/// Reads a `T` at `address`.
+#[inline(always)]
+pub(crate) fn read_at<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address itself and fails without a fault.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// Copies the io_end at `address` into `image` with one read; false if it could not be read, the
+/// image is then zero (the helper clears it).
+#[inline(always)]
+pub(crate) fn read_image(address: u64, image: &mut IoEndImage) -> bool {
+    let to = core::ptr::from_mut(image).cast();
+    // SAFETY: `to` has room for exactly IO_END_SIZE bytes; the helper checks the source itself.
+    unsafe { read_raw(to, IO_END_SIZE as u32, address as *const _) == 0 }
+}
+
+/// Inode number and device of the inode at `inode`.
+#[inline(always)]
+pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
+    let ino = read::<u64>(inode, &INODE_I_INO)?;
+    let sb = read::<u64>(inode, &INODE_I_SB)?;
+    let dev = read::<u32>(sb, &SUPER_BLOCK_S_DEV)?;
+    Some((ino, dev))
+}
+
+/// Execution context of the probed function, from the preempt count (include/linux/preempt.h, 5.10
+/// to 7.3: bits 8-15 softirq with bit 8 for "serving", 16-19 hardirq, 20-23 NMI).
+#[inline(always)]
+pub(crate) fn current_context(cpu: u32) -> u8 {
+    let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
+    if count & 0x00f0_0000 != 0 {
+        context::NMI
+    } else if count & 0x000f_0000 != 0 {
+        context::HARDIRQ
+    } else if count & 0x100 != 0 {
+        context::SOFTIRQ
+    } else {
+        context::TASK
+    }
+}
+
+#[inline(always)]
+fn preempt_count(cpu: u32) -> Option<u32> {
+    let (array, variable) = (PER_CPU_OFFSET.load(), PREEMPT_COUNT.load());
+    if array == 0 || variable == 0 {
+        return None;
+    }
+    let counters = CPUS.get_ptr_mut(0)?;
+    // SAFETY: the map's value is live for ever; only this CPU writes the word, always with the same
+    // value, so an interrupt between the two accesses changes nothing.
+    let mut at = unsafe { (*counters).preempt_count_at };
+    if at == 0 {
+        at = read_at::<u64>(array + 8 * u64::from(cpu))?.wrapping_add(variable);
+        // SAFETY: as above.
+        unsafe { (*counters).preempt_count_at = at };
+    }
+    read_at(at)
+}

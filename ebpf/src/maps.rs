@@ -1,0 +1,25 @@
+//! Every map of the programs, its size and what happens when it is full.
+//!
+//! The agent may change sizes at load time; no map here holds lifecycle state.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use endiod_wire::wire::CpuCounters;
+
+/// The stream. Full: the newest record is dropped and counted in [`CPUS`].
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Counters of each CPU, one entry; never full.
+#[map]
+pub(crate) static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Tasks inside `ext4_sync_file`. Full: that fsync's phases are not followed, its record says so.
+#[map]
+pub(crate) static OPEN_FSYNCS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+
+/// Tasks inside a direct write: tid to kiocb. Full: that write is not reported, and counted.
+#[map]
+pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);

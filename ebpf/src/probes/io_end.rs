@@ -1,0 +1,191 @@
+//! The life of an io_end: `fs/ext4/page-io.c`, birth to release (5.10 to 7.3).
+//!
+//! `ext4_get_io_end` is inlined everywhere, so a reference is seen taken when its bio is submitted.
+
+use aya_ebpf::{
+    macros::{fentry, fexit},
+    programs::{FEntryContext, FExitContext},
+};
+use endiod_wire::wire::{
+    BioAttach, BioEnd, Claim, ConvertBegin, ConvertEnd, IoEndBirth, Put, PutDefer, RangeAdded,
+    Release, ReleaseLate, WorkerBegin, WorkerEnd, valid,
+};
+
+use crate::{
+    emit::{cpu, emit},
+    kernel::{
+        BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR, BIO_BI_SIZE, BIO_BI_STATUS,
+        EXT4_END_BIO, EXT4_INODE_RSV_WORK, EXT4_INODE_VFS_INODE, current_context, inode_id, read,
+        read_image,
+    },
+    maps::CPUS,
+};
+
+/// `ext4_io_end_t *ext4_init_io_end(struct inode *inode, gfp_t flags)`.
+#[fexit]
+fn ext4_init_io_end_exit(ctx: FExitContext) -> i32 {
+    let (inode, io_end): (u64, u64) = (ctx.arg(0), ctx.arg(2));
+    if io_end == 0 {
+        return 0; // out of memory: nothing was born
+    }
+    emit(|record: &mut IoEndBirth| {
+        let id = inode_id(inode);
+        let (ino, dev) = id.unwrap_or((0, 0));
+        record.io_end = io_end;
+        record.inode = inode;
+        record.ino = ino;
+        record.dev = dev;
+        record.valid = if id.is_some() { valid::INODE } else { 0 };
+    });
+    0
+}
+
+/// `struct ext4_io_end_vec *ext4_alloc_io_end_vec(ext4_io_end_t *io_end)`.
+#[fexit]
+fn ext4_alloc_io_end_vec_exit(ctx: FExitContext) -> i32 {
+    let (io_end, vec): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    emit(|record: &mut RangeAdded| {
+        record.io_end = io_end;
+        record.vec = vec;
+    });
+    0
+}
+
+/// `void submit_bio(struct bio *bio)` (5.10: returns a cookie), of every file system: filtered.
+#[fentry]
+fn submit_bio(ctx: FEntryContext) -> i32 {
+    let bio: u64 = ctx.arg(0);
+    if read::<u64>(bio, &BIO_BI_END_IO) != Some(EXT4_END_BIO.load()) {
+        return 0;
+    }
+    let Some(io_end) = read::<u64>(bio, &BIO_BI_PRIVATE) else { return 0 };
+    emit(|record: &mut BioAttach| {
+        record.io_end = io_end;
+        record.bio = bio;
+        record.sector = read(bio, &BIO_BI_SECTOR).unwrap_or(u64::MAX);
+        record.bytes = read(bio, &BIO_BI_SIZE).unwrap_or(0);
+        record.opf = read(bio, &BIO_BI_OPF).unwrap_or(0);
+    });
+    0
+}
+
+/// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
+#[fentry]
+fn ext4_end_bio(ctx: FEntryContext) -> i32 {
+    let bio: u64 = ctx.arg(0);
+    let Some(io_end) = read::<u64>(bio, &BIO_BI_PRIVATE) else { return 0 };
+    emit(|record: &mut BioEnd| {
+        let status = read::<u8>(bio, &BIO_BI_STATUS);
+        record.io_end = io_end;
+        record.bio = bio;
+        record.status = u32::from(status.unwrap_or(0));
+        record.valid = if status.is_some() { valid::BIO } else { 0 };
+        if read_image(io_end, &mut record.image) {
+            record.valid |= valid::IMAGE;
+        }
+    });
+    0
+}
+
+macro_rules! sightings {
+    ($( $(#[$doc:meta])* $function:ident($arg:literal) -> $record:ident ),* $(,)?) => { $(
+        $(#[$doc])*
+        #[fentry]
+        fn $function(ctx: FEntryContext) -> i32 {
+            let io_end: u64 = ctx.arg($arg);
+            emit(|record: &mut $record| {
+                record.io_end = io_end;
+                record.pad = 0;
+                record.valid =
+                    if read_image(io_end, &mut record.image) { valid::IMAGE } else { 0 };
+            });
+            0
+        }
+    )* };
+}
+
+sightings! {
+    /// `int ext4_put_io_end(ext4_io_end_t *io_end)`, the writeback task only.
+    ext4_put_io_end(0) -> Put,
+    /// `void ext4_put_io_end_defer(ext4_io_end_t *io_end)`, any context.
+    ext4_put_io_end_defer(0) -> PutDefer,
+    /// `static int ext4_end_io_end(ext4_io_end_t *io_end)`, a function of its own from 6.15.
+    ext4_end_io_end(0) -> Claim,
+    /// `int ext4_convert_unwritten_io_end_vec(handle_t *handle, ext4_io_end_t *io_end)`.
+    ext4_convert_unwritten_io_end_vec(1) -> ConvertBegin,
+}
+
+/// `static void ext4_release_io_end(ext4_io_end_t *io_end)`, any context.
+#[fentry]
+fn ext4_release_io_end(ctx: FEntryContext) -> i32 {
+    let io_end: u64 = ctx.arg(0);
+    emit(|record: &mut Release| {
+        record.io_end = io_end;
+        record.pad = 0;
+        record.valid = if read_image(io_end, &mut record.image) { valid::IMAGE } else { 0 };
+    });
+    if let Some(releasing) = releasing() {
+        // SAFETY: the map's value is live for ever; nothing of the same context interrupts us.
+        unsafe { *releasing = io_end };
+    }
+    0
+}
+
+/// Its return. The kernel skips a program that is already running on the CPU, so a release by an
+/// interrupt in the middle of the program above goes unseen, and the io_end would seem to live for
+/// ever; this program was not running then, and finds that nobody noted the entry.
+#[fexit]
+fn ext4_release_io_end_exit(ctx: FExitContext) -> i32 {
+    let io_end: u64 = ctx.arg(0);
+    let Some(releasing) = releasing() else { return 0 };
+    // SAFETY: as above.
+    if unsafe { *releasing } == io_end {
+        // SAFETY: as above.
+        unsafe { *releasing = 0 };
+        return 0;
+    }
+    emit(|record: &mut ReleaseLate| record.io_end = io_end);
+    0
+}
+
+/// Where this CPU notes the io_end that its current context is releasing.
+#[inline(always)]
+fn releasing() -> Option<*mut u64> {
+    let counters = CPUS.get_ptr_mut(0)?;
+    let context = usize::from(current_context(cpu())) & 7;
+    // SAFETY: the index is below 8 and the map's value is live for ever.
+    Some(unsafe { (&raw mut (*counters).releasing).cast::<u64>().add(context) })
+}
+
+/// The same function's return; the io_end is alive until its release.
+#[fexit]
+fn ext4_convert_unwritten_io_end_vec_exit(ctx: FExitContext) -> i32 {
+    let (io_end, ret): (u64, i32) = (ctx.arg(1), ctx.arg(2));
+    emit(|record: &mut ConvertEnd| {
+        record.io_end = io_end;
+        record.ret = i64::from(ret);
+    });
+    0
+}
+
+/// `void ext4_end_io_rsv_work(struct work_struct *work)`, one kworker per inode and run.
+#[fentry]
+fn ext4_end_io_rsv_work(ctx: FEntryContext) -> i32 {
+    let inode = inode_of_work(ctx.arg(0));
+    emit(|record: &mut WorkerBegin| record.inode = inode);
+    0
+}
+
+/// The worker's return; the inode may be gone, only its address is used.
+#[fexit]
+fn ext4_end_io_rsv_work_exit(ctx: FExitContext) -> i32 {
+    let inode = inode_of_work(ctx.arg(0));
+    emit(|record: &mut WorkerEnd| record.inode = inode);
+    0
+}
+
+/// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address.
+#[inline(always)]
+fn inode_of_work(work: u64) -> u64 {
+    work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_VFS_INODE.load())
+}

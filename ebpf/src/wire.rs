@@ -1,0 +1,513 @@
+//! The wire format, version 1: one header and one `repr(C)` record per kind.
+//!
+//! Every record is `Header` followed by its body, in native byte order, without hidden padding:
+//!
+//! ```text
+//!   0      2     4     6      7       8            16          24      28      32
+//!   | kind | len | cpu | lane | ctx   | seq        | time_ns   | tid   | tgid  | body …
+//! ```
+//!
+//! * `len` is the whole record's length in bytes, header included.
+//! * `seq` is dense per (`cpu`, `lane`), starting at 1: a number that never arrives is a record that
+//!   was lost. A record interrupted by another of its own CPU may arrive after it.
+//! * `time_ns` is CLOCK_MONOTONIC.
+//! * `tid`/`tgid` name the task that was current, which in interrupt context is a bystander.
+//! * Records of the agent itself (HOST … DETACH) have `cpu` = [`AGENT_CPU`].
+//!
+//! Bodies hold integers and arrays of integers only. A value that could not be read is marked by a
+//! clear bit in `valid`, never by a zero.
+//!
+//! This file must never depend on a kernel header or on a crate.
+
+use core::mem::size_of;
+
+/// Version of this format; a reader refuses others.
+pub const VERSION: u16 = 1;
+
+/// `Header::cpu` of records that the agent writes itself.
+pub const AGENT_CPU: u16 = u16::MAX;
+
+/// Longest record in bytes, a bound for readers.
+pub const RECORD_LEN_MAX: usize = 256;
+
+/// Execution context of the probed function, `Header::context`.
+pub mod context {
+    /// The program could not tell.
+    pub const UNKNOWN: u8 = 0;
+    /// Process context, kernel threads included.
+    pub const TASK: u8 = 1;
+    /// Soft interrupt.
+    pub const SOFTIRQ: u8 = 2;
+    /// Hard interrupt.
+    pub const HARDIRQ: u8 = 3;
+    /// Non-maskable interrupt.
+    pub const NMI: u8 = 4;
+}
+
+/// Bits of `valid`: what the program could read.
+pub mod valid {
+    /// The 64 bytes of the io_end.
+    pub const IMAGE: u32 = 1;
+    /// Inode number and device.
+    pub const INODE: u32 = 1 << 1;
+    /// Fields of the bio.
+    pub const BIO: u32 = 1 << 2;
+    /// Fields of the kiocb and its iterator.
+    pub const KIOCB: u32 = 1 << 3;
+}
+
+/// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
+pub mod fsync_phase {
+    /// `__filemap_fdatawrite_range` (`filemap_writeback` from 7.2): dirty pages are submitted.
+    pub const DATA_SUBMIT: u32 = 1;
+    /// `__filemap_fdatawait_range`: writeback, extent conversion included, is waited for.
+    pub const DATA_WAIT: u32 = 2;
+    /// `ext4_fc_commit` or `ext4_force_commit`: the journal commit is waited for.
+    pub const JOURNAL: u32 = 3;
+    /// `blkdev_issue_flush`: the device's cache is flushed.
+    pub const BARRIER: u32 = 4;
+}
+
+/// Back ends, `Attach::backend`.
+pub mod backend {
+    /// No program is attached.
+    pub const NONE: u8 = 0;
+    /// fentry or fexit through vmlinux BTF.
+    pub const FENTRY: u8 = 1;
+}
+
+/// First bytes of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Record kind, a `Record::KIND`.
+    pub kind: u16,
+    /// Length of the whole record in bytes.
+    pub len: u16,
+    /// CPU that wrote it, or [`AGENT_CPU`].
+    pub cpu: u16,
+    /// Sequence lane: 0 where the kernel has atomic fetch-and-add, else the nesting depth.
+    pub lane: u8,
+    /// One of [`context`].
+    pub context: u8,
+    /// Sequence number, dense per (`cpu`, `lane`).
+    pub seq: u64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time_ns: u64,
+    /// Thread id of the current task.
+    pub tid: u32,
+    /// Thread group id of the current task.
+    pub tgid: u32,
+}
+
+/// The first 64 bytes of `struct ext4_io_end`, verbatim.
+///
+/// Same layout in every kernel from 5.5 to 7.3 (list@0, handle@16, inode@24, bio@32, flag@40,
+/// count@44, list_vec@48); the agent checks it against the running kernel's BTF before it attaches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoEndImage {
+    /// `list.next`: the io_end's own address when it is on no list.
+    pub list_next: u64,
+    /// `list.prev`.
+    pub list_prev: u64,
+    /// `handle`: the reserved journal handle.
+    pub handle: u64,
+    /// `inode`.
+    pub inode: u64,
+    /// `bio`: head of the bios whose completion waits for the conversion.
+    pub bio: u64,
+    /// `flag`.
+    pub flag: u32,
+    /// `count`: references.
+    pub count: u32,
+    /// `list_vec.next`: the address of `list_vec` itself when no range is attached.
+    pub vec_next: u64,
+    /// `list_vec.prev`.
+    pub vec_prev: u64,
+}
+
+/// Size of the image and of the kernel's object, bytes.
+pub const IO_END_SIZE: usize = size_of::<IoEndImage>();
+
+/// Offset of `list_vec` in `struct ext4_io_end`, bytes.
+pub const IO_END_LIST_VEC_OFFSET: u64 = 48;
+
+/// A record of the wire.
+///
+/// # Safety
+/// An implementor is `repr(C)`, starts with [`Header`], consists of integers and arrays of integers
+/// only and has no padding: any bytes are a valid value, and every byte of a value is initialised.
+pub unsafe trait Record: Copy {
+    /// `Header::kind` of this record.
+    const KIND: u16;
+}
+
+/// The bytes of a record, as they go over the wire.
+pub fn bytes_of<R: Record>(record: &R) -> &[u8] {
+    // SAFETY: Record promises that every byte of a value is initialised; the slice borrows it.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast(), size_of::<R>()) }
+}
+
+macro_rules! records {
+    ($( $(#[$doc:meta])* $kind:literal $name:ident $label:literal { $( $(#[$fdoc:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name {
+                /// The common header.
+                pub header: Header,
+                $( $(#[$fdoc])* pub $field: $ty, )*
+            }
+            // SAFETY: repr(C), integers only; the assert below proves that there is no padding.
+            unsafe impl Record for $name {
+                const KIND: u16 = $kind;
+            }
+            const _: () = assert!(
+                size_of::<$name>() == size_of::<Header>() $( + size_of::<$ty>() )*
+                    && size_of::<$name>() <= RECORD_LEN_MAX
+                    && size_of::<$name>() % 8 == 0
+            );
+        )*
+        /// Every record: kind, name, length in bytes.
+        pub const RECORDS: &[(u16, &str, usize)] =
+            &[ $( ($kind, $label, size_of::<$name>()), )* ];
+    };
+}
+
+const _: () = assert!(size_of::<Header>() == 32 && IO_END_SIZE == 64);
+
+records! {
+    /// fexit `ext4_init_io_end`: an io_end was born.
+    1 IoEndBirth "io_end_birth" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// `inode->i_sb->s_dev`, the kernel's own encoding (12 bits major, 20 bits minor).
+        dev: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+    }
+    /// fexit `ext4_alloc_io_end_vec`: a range was added, its offset and size are filled in later.
+    2 RangeAdded "range_added" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// `ext4_io_end_vec`, or a negative errno as the kernel's error pointer.
+        vec: u64,
+    }
+    /// fentry `submit_bio` of a bio whose `bi_end_io` is `ext4_end_bio`.
+    3 BioAttach "bio_attach" {
+        /// Address of the io_end, `bi_private`.
+        io_end: u64,
+        /// Address of the bio.
+        bio: u64,
+        /// `bi_iter.bi_sector`, units of 512 bytes.
+        sector: u64,
+        /// `bi_iter.bi_size`, bytes.
+        bytes: u32,
+        /// `bi_opf`.
+        opf: u32,
+    }
+    /// fentry `ext4_end_bio`.
+    4 BioEnd "bio_end" {
+        /// Address of the io_end, `bi_private`.
+        io_end: u64,
+        /// Address of the bio.
+        bio: u64,
+        /// `bi_status` (a `blk_status_t`, 0 = ok).
+        status: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `ext4_put_io_end`: the writeback task drops its reference, may convert inline.
+    5 Put "put" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `ext4_put_io_end_defer`: a reference is dropped in any context.
+    6 PutDefer "put_defer" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `ext4_end_io_end` (a real function from 6.15): the io_end is claimed.
+    7 Claim "claim" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `ext4_convert_unwritten_io_end_vec`; the claim itself where [`Claim`] does not exist.
+    8 ConvertBegin "convert_begin" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fexit `ext4_convert_unwritten_io_end_vec`.
+    9 ConvertEnd "convert_end" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// 0 or a negative errno.
+        ret: i64,
+    }
+    /// fentry `ext4_release_io_end`: the io_end dies; its address may be reused from here on.
+    10 Release "release" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `ext4_end_io_rsv_work`: the inode's worker starts.
+    11 WorkerBegin "worker_begin" {
+        /// Address of the inode (from the work by `container_of`).
+        inode: u64,
+    }
+    /// fexit `ext4_end_io_rsv_work`.
+    12 WorkerEnd "worker_end" {
+        /// Address of the inode, as in [`WorkerBegin`]; by now it may be freed.
+        inode: u64,
+    }
+    /// fexit `ext4_release_io_end`, only where the entry was skipped because its program was already
+    /// running on that CPU; the address may belong to another io_end by now.
+    13 ReleaseLate "release_late" {
+        /// Address of the io_end.
+        io_end: u64,
+    }
+    /// fentry `ext4_file_write_iter` with IOCB_DIRECT: a direct write begins.
+    20 DirectIoBegin "direct_io_begin" {
+        /// Address of the kiocb.
+        iocb: u64,
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// `ki_pos`, bytes.
+        pos: i64,
+        /// Bytes to write, `iov_iter.count`.
+        bytes: u64,
+        /// `s_dev`.
+        dev: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+    }
+    /// fentry `ext4_dio_write_end_io`: the direct write completes.
+    21 DirectIoCompleteBegin "direct_io_complete_begin" {
+        /// Address of the kiocb.
+        iocb: u64,
+        /// Bytes written.
+        bytes: i64,
+        /// 0 or a negative errno.
+        error: i32,
+        /// `IOMAP_DIO_UNWRITTEN` (1), `IOMAP_DIO_COW` (2).
+        flags: u32,
+    }
+    /// fexit `ext4_dio_write_end_io`.
+    22 DirectIoCompleteEnd "direct_io_complete_end" {
+        /// Address of the kiocb.
+        iocb: u64,
+        /// Bytes (5.10 to 6.12) or 0 (6.18), or a negative errno.
+        ret: i64,
+    }
+    /// fexit `ext4_file_write_iter` with IOCB_DIRECT: the call returned, maybe before completion.
+    23 DirectIoReturn "direct_io_return" {
+        /// Address of the kiocb; by now another I/O may own it.
+        iocb: u64,
+        /// Bytes, `-EIOCBQUEUED` (-529) while in flight, or a negative errno.
+        ret: i64,
+    }
+    /// fentry `ext4_sync_file`.
+    30 FsyncBegin "fsync_begin" {
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// First byte.
+        start: i64,
+        /// Last byte; `i64::MAX` for the whole file.
+        end: i64,
+        /// `s_dev`.
+        dev: u32,
+        /// Non-zero for fdatasync.
+        datasync: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// 1 when this task's phases are followed, 0 when the table of open fsyncs was full.
+        phases_followed: u32,
+    }
+    /// fexit `ext4_sync_file`, matched to its begin by task.
+    31 FsyncEnd "fsync_end" {
+        /// 0 or a negative errno.
+        ret: i64,
+    }
+    /// A phase function was entered by a task inside `ext4_sync_file`.
+    32 FsyncPhaseBegin "fsync_phase_begin" {
+        /// One of [`fsync_phase`].
+        phase: u32,
+        /// Zero.
+        pad: u32,
+    }
+    /// The phase function returned.
+    33 FsyncPhaseEnd "fsync_phase_end" {
+        /// One of [`fsync_phase`].
+        phase: u32,
+        /// Zero.
+        pad: u32,
+        /// The function's return value; 0 where it returns nothing.
+        ret: i64,
+    }
+    /// Written by the nesting test's programs only (`probes/nesting.rs`).
+    60 Nesting "nesting" {
+        /// 1 in the interrupted program, 2 in the interrupting one.
+        role: u32,
+        /// Position in this program run.
+        step: u32,
+    }
+    /// The host that the stream was taken on; the stream's first record.
+    64 Host "host" {
+        /// Wire version of the writer.
+        version: u16,
+        /// Zero.
+        pad: u16,
+        /// CPUs that may come online.
+        cpus: u32,
+        /// `uname -r`, NUL padded.
+        release: [u8; 64],
+        /// Key of the hashes that stand for kernel addresses outside of traces, random per run.
+        hash_key: u64,
+    }
+    /// A block device that carries an ext4, before its first use.
+    65 Device "device" {
+        /// `s_dev`.
+        dev: u32,
+        /// Zero.
+        pad: u32,
+        /// Kernel name (`vda1`), NUL padded.
+        name: [u8; 32],
+    }
+    /// A kernel symbol that the stream refers to, before its first use.
+    66 Symbol "symbol" {
+        /// Address.
+        address: u64,
+        /// Name, NUL padded.
+        name: [u8; 64],
+    }
+    /// A bound or threshold that verdicts depend on.
+    67 Config "config" {
+        /// One of [`config_key`].
+        key: u32,
+        /// Zero.
+        pad: u32,
+        /// The value in force.
+        value: u64,
+    }
+    /// One second passed; everything before it was emitted before it.
+    68 Tick "tick" {
+        /// Ordinal, from 1.
+        ordinal: u64,
+    }
+    /// Totals of one CPU as the programs count them, read after the stream before it was drained.
+    69 Loss "loss" {
+        /// The CPU.
+        of_cpu: u32,
+        /// Zero.
+        pad: u32,
+        /// Records that the programs tried to emit.
+        emitted: u64,
+        /// Records that found no room in the ring.
+        dropped: u64,
+    }
+    /// Hits of one probe that the kernel skipped because its program was already running.
+    70 Misses "misses" {
+        /// Index into the probe table.
+        probe: u32,
+        /// Zero.
+        pad: u32,
+        /// Total since attach.
+        total: u64,
+    }
+    /// A probe was attached, or could not be.
+    71 Attach "attach" {
+        /// Index into the probe table.
+        probe: u32,
+        /// One of [`backend`]; `NONE` when nothing is attached.
+        backend: u8,
+        /// Zero.
+        pad: [u8; 3],
+    }
+    /// A probe was detached.
+    72 Detach "detach" {
+        /// Index into the probe table.
+        probe: u32,
+        /// Zero.
+        pad: u32,
+    }
+}
+
+/// Records per run of the interrupted program of the nesting test.
+pub const NESTING_LONG_RUN: u32 = 32;
+
+/// Sequence lanes of one CPU: lane 0, and one per nesting depth where fetch-and-add is missing.
+pub const LANES: usize = 8;
+
+/// One CPU's counters, the value of the programs' `CPUS` map (a per-CPU array of one).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuCounters {
+    /// Records that the programs tried to emit, per lane; also the last number given out.
+    pub emitted: [u64; LANES],
+    /// Records that found no room in the ring, per lane.
+    pub dropped: [u64; LANES],
+    /// Spans that found no room in a table of open spans.
+    pub untracked: u64,
+    /// Programs that are at work on this CPU right now (kernels without fetch-and-add only).
+    pub depth: u64,
+    /// Time of the last log line, nanoseconds.
+    pub logged_ns: u64,
+    /// Address of this CPU's preempt count, 0 until it was looked up.
+    pub preempt_count_at: u64,
+    /// The io_end whose release was entered last, per [`context`]; 0 once it was left.
+    pub releasing: [u64; 8],
+}
+
+// SAFETY-relevant layout: integers only, no padding, so that user space may read it as bytes.
+const _: () = assert!(size_of::<CpuCounters>() == 8 * (2 * LANES + 12));
+
+/// Keys of [`Config`].
+pub mod config_key {
+    /// Bound of the io_end table.
+    pub const IO_ENDS_MAX: u32 = 1;
+    /// Bound of the table of direct I/Os in flight.
+    pub const DIRECT_IOS_MAX: u32 = 2;
+    /// Bound of the table of open fsyncs.
+    pub const FSYNCS_MAX: u32 = 3;
+}
