@@ -1,0 +1,106 @@
+//! The command line: types only, no work. Help texts are the reference.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cmd::stress::StressArgs;
+
+/// Watches ext4's write completions in the running kernel.
+#[derive(Debug, Parser)]
+#[command(
+    name = "endiod",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ENDIOD_REVISION"), ")"),
+    about = "Rebuilds the life of every ext4 io_end and reports when the kernel's completion protocol \
+             is broken, stuck or slow",
+    after_help = "stdout is the result, stderr the talk. Exit: 0 done, 2 an error that stderr names."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The daemon: attach, watch, serve /metrics /healthz /readyz; stops on SIGTERM or SIGINT
+    Run(RunArgs),
+    /// The reproducer of commit 491caa43639a, with aio-stress's own flags
+    Stress(StressArgs),
+}
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Address that /metrics is served on
+    #[arg(
+        long,
+        env = "ENDIOD_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:10491"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Size of the ring between programs and agent: a power of two, 4096 or more
+    #[arg(
+        long,
+        env = "ENDIOD_RING_BYTES",
+        value_name = "BYTES",
+        default_value = "8388608",
+        value_parser = ring_bytes
+    )]
+    pub(crate) ring_bytes: u32,
+    /// Stop by itself after that many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+    /// How the last summary is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let fix = "give a power of two from 4096 to 1073741824, 8388608 say";
+    let bytes: u32 = text.parse().map_err(|_| format!("not a number of bytes; {fix}"))?;
+    if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("the kernel takes no ring of {bytes} bytes; {fix}"))
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("cannot run for {seconds} seconds; give a positive number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ring_sizes_that_the_kernel_refuses_are_refused_first() {
+        assert_eq!(ring_bytes("4096"), Ok(4096));
+        assert!(ring_bytes("5000").unwrap_err().contains("5000"));
+        assert!(ring_bytes("2048").is_err());
+        assert!(ring_bytes("8M").unwrap_err().contains("8388608"));
+    }
+}

@@ -1,0 +1,4 @@
+//! The verbs, one file each: they do the I/O that the library must not.
+
+pub(crate) mod run;
+pub(crate) mod stress;

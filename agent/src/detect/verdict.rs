@@ -1,0 +1,156 @@
+//! Verdicts and what became of candidates: the words of the detectors.
+//!
+//! The labels are those of the metrics and of the finding's schema: a label is never reused for
+//! something else. This module must never judge.
+
+use super::losses::Cause;
+use crate::event::{IoEndImage, Nanos, Stamp};
+use crate::lifecycle::{IoEnd, Party};
+
+macro_rules! rules {
+    ($( #[$doc:meta] $name:ident = $label:literal, )*) => {
+        /// A rule of the protocol.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Rule { $( #[$doc] $name, )* }
+
+        impl Rule {
+            /// All rules.
+            pub const ALL: &[Rule] = &[ $( Rule::$name, )* ];
+
+            /// The `rule` label.
+            pub fn label(self) -> &'static str {
+                match self { $( Rule::$name => $label, )* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// Two parties process one incarnation.
+    DoubleProcess = "double_process",
+    /// An incarnation is released twice.
+    ReleaseTwice = "release_twice",
+    /// A released incarnation is used.
+    UseAfterRelease = "use_after_release",
+    /// A reference is used that does not exist, or work begins while some do.
+    BadReference = "bad_reference",
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confidence {
+    /// Proven by the object's own bytes, or by an order that a lock, a reference or one task proves.
+    Certain,
+    /// Rests on the model of an object whose whole life was seen.
+    Likely,
+}
+
+impl Confidence {
+    /// The `confidence` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Confidence::Certain => "certain",
+            Confidence::Likely => "likely",
+        }
+    }
+}
+
+/// Why a candidate was not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Suppressed {
+    /// Records were lost during the object's life.
+    Loss,
+    /// A probe's hits were skipped during the object's life.
+    Misses,
+    /// A probe was attached or detached during the object's life.
+    ProbesChanged,
+    /// The object's birth was not seen.
+    BirthUnseen,
+    /// The object's own record has a gap.
+    Incomplete,
+    /// Too many candidates in one epoch.
+    QueueFull,
+    /// The stream ended before its epoch was closed.
+    StreamEnd,
+}
+
+impl Suppressed {
+    /// All reasons.
+    pub const ALL: [Suppressed; 7] = [
+        Suppressed::Loss,
+        Suppressed::Misses,
+        Suppressed::ProbesChanged,
+        Suppressed::BirthUnseen,
+        Suppressed::Incomplete,
+        Suppressed::QueueFull,
+        Suppressed::StreamEnd,
+    ];
+
+    /// The `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Suppressed::Loss => "loss",
+            Suppressed::Misses => "misses",
+            Suppressed::ProbesChanged => "probes_changed",
+            Suppressed::BirthUnseen => "birth_unseen",
+            Suppressed::Incomplete => "incomplete",
+            Suppressed::QueueFull => "queue_full",
+            Suppressed::StreamEnd => "stream_end",
+        }
+    }
+}
+
+/// A candidate, and once it is confirmed a verdict.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    /// The rule.
+    pub rule: Rule,
+    /// How sure.
+    pub confidence: Confidence,
+    /// What happened.
+    pub what: &'static str,
+    /// The object as it was after the illegal step.
+    pub object: IoEnd,
+    /// The illegal step: when and where.
+    pub stamp: Stamp,
+    /// The object's bytes at the illegal step.
+    pub image: Option<IoEndImage>,
+    /// Who acted before, and who acted illegally.
+    pub parties: [Option<Party>; 2],
+    /// The TICK that confirmed it: nothing that touches this life was lost until then.
+    pub confirmed_at: Nanos,
+    /// The latest loss of any kind before the object's birth.
+    pub last_loss_at: Option<Nanos>,
+}
+
+/// Counts of what became of candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Confirmed, by [`Rule`].
+    pub confirmed: [u64; Rule::ALL.len()],
+    /// More of the same object and rule, by [`Rule`].
+    pub repeated: [u64; Rule::ALL.len()],
+    /// Not confirmed, by [`Rule`] and [`Suppressed`].
+    pub suppressed: [[u64; Suppressed::ALL.len()]; Rule::ALL.len()],
+    /// Objects whose earlier findings are no longer remembered.
+    pub accused_forgotten: u64,
+}
+
+impl Tally {
+    /// Candidates of `rule` that were suppressed for `reason`.
+    pub fn suppressed(&self, rule: Rule, reason: Suppressed) -> u64 {
+        self.suppressed[rule as usize][reason as usize]
+    }
+}
+
+impl From<Cause> for Suppressed {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Loss => Suppressed::Loss,
+            Cause::Misses => Suppressed::Misses,
+            Cause::ProbesChanged => Suppressed::ProbesChanged,
+        }
+    }
+}

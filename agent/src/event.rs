@@ -1,0 +1,264 @@
+//! Domain types: what a decoded record says, in the field's own terms.
+//!
+//! Everything after `decode` speaks these types only. A newtype stands wherever two integers could
+//! be swapped. This module must never interpret: no state, no verdict, no kernel generation.
+
+use std::fmt;
+
+pub use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IoEndImage};
+
+/// A moment, CLOCK_MONOTONIC nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// Time since `earlier`, zero if the clocks of two CPUs disagree on the order.
+    pub fn since(self, earlier: Nanos) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// In seconds, for metrics and people.
+    #[expect(clippy::cast_precision_loss, reason = "a histogram needs no more than 53 bits")]
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+macro_rules! ids {
+    ($( $(#[$doc:meta])* $name:ident($inner:ty) ),* $(,)?) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+    )* };
+}
+
+ids! {
+    /// A CPU number.
+    Cpu(u16),
+    /// Address of a `struct ext4_io_end`. Reused at once: only with a birth time it names an object.
+    IoEndAddr(u64),
+    /// Address of a `struct bio`.
+    BioAddr(u64),
+    /// Address of a `struct inode`.
+    InodeAddr(u64),
+    /// Address of a `struct kiocb`.
+    IocbAddr(u64),
+    /// An inode number, unique within its device.
+    Ino(u64),
+    /// `s_dev`, the kernel's own encoding.
+    DevId(u32),
+    /// Index into the probe table.
+    ProbeId(u32),
+}
+
+impl fmt::Display for DevId {
+    /// `major:minor`, as in `/proc/self/mountinfo`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0 >> 20, self.0 & 0xf_ffff)
+    }
+}
+
+/// The task that was current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Thread id.
+    pub tid: u32,
+    /// Thread group id.
+    pub tgid: u32,
+}
+
+/// Execution context of a probed function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// The program could not tell.
+    Unknown,
+    /// Process context, kernel threads included.
+    Task,
+    /// Soft interrupt.
+    SoftIrq,
+    /// Hard interrupt.
+    HardIrq,
+    /// Non-maskable interrupt.
+    Nmi,
+}
+
+/// When and where a record was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Time.
+    pub at: Nanos,
+    /// CPU; `None` for the agent's own records.
+    pub cpu: Option<Cpu>,
+    /// Sequence lane of that CPU.
+    pub lane: u8,
+    /// Number in that lane, from 1.
+    pub seq: u64,
+    /// Current task; a bystander in interrupt context.
+    pub task: Task,
+    /// Execution context.
+    pub context: Context,
+}
+
+/// Where an inode lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InodeId {
+    /// Inode number.
+    pub ino: Ino,
+    /// Device of its superblock.
+    pub dev: DevId,
+}
+
+/// A phase of `ext4_sync_file`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FsyncPhase {
+    /// Dirty pages are submitted.
+    DataSubmit,
+    /// Writeback, conversion included, is waited for.
+    DataWait,
+    /// The journal commit is waited for.
+    Journal,
+    /// The device's cache is flushed.
+    Barrier,
+}
+
+impl FsyncPhase {
+    /// All phases, in the order of the call.
+    pub const ALL: [FsyncPhase; 4] =
+        [FsyncPhase::DataSubmit, FsyncPhase::DataWait, FsyncPhase::Journal, FsyncPhase::Barrier];
+
+    /// The `phase` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            FsyncPhase::DataSubmit => "data_submit",
+            FsyncPhase::DataWait => "data_wait",
+            FsyncPhase::Journal => "journal",
+            FsyncPhase::Barrier => "barrier",
+        }
+    }
+}
+
+/// A back end of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// fentry or fexit.
+    Fentry,
+}
+
+impl Backend {
+    /// The `backend` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Backend::Fentry => "fentry",
+        }
+    }
+}
+
+/// A decoded record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// When and where.
+    pub stamp: Stamp,
+    /// What.
+    pub body: Body,
+}
+
+/// An event of one io_end that carries an image of it (`None`: it could not be read).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The io_end.
+    pub io_end: IoEndAddr,
+    /// Its first 64 bytes at that moment.
+    pub image: Option<IoEndImage>,
+}
+
+/// What a record says; see `wire.rs` for the kernel function behind each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each variant mirrors the wire record of its name")]
+pub enum Body {
+    IoEndBirth { io_end: IoEndAddr, inode: InodeAddr, id: Option<InodeId> },
+    RangeAdded { io_end: IoEndAddr, failed: bool },
+    BioAttach { io_end: IoEndAddr, bio: BioAddr, sector: u64, bytes: u32 },
+    BioEnd { bio: BioAddr, status: u32, seen: Seen },
+    Put(Seen),
+    PutDefer(Seen),
+    Claim(Seen),
+    ConvertBegin(Seen),
+    ConvertEnd { io_end: IoEndAddr, ret: i64 },
+    Release(Seen),
+    ReleaseLate { io_end: IoEndAddr },
+    WorkerBegin { inode: InodeAddr },
+    WorkerEnd { inode: InodeAddr },
+    DirectIoBegin { iocb: IocbAddr, id: Option<InodeId>, pos_bytes: i64, len_bytes: Option<u64> },
+    DirectIoCompleteBegin { iocb: IocbAddr, bytes: i64, error: i32, flags: u32 },
+    DirectIoCompleteEnd { iocb: IocbAddr, ret: i64 },
+    DirectIoReturn { iocb: IocbAddr, ret: i64 },
+    FsyncBegin { inode: InodeAddr, id: Option<InodeId>, range: FsyncRange, phases_followed: bool },
+    FsyncEnd { ret: i64 },
+    FsyncPhaseBegin { phase: FsyncPhase },
+    FsyncPhaseEnd { phase: FsyncPhase, ret: i64 },
+    Nesting { role: u32, step: u32 },
+    Host { version: u16, cpus: u32, release: Name<64>, hash_key: u64 },
+    Device { dev: DevId, name: Name<32> },
+    Symbol { address: u64, name: Name<64> },
+    Config { key: u32, value: u64 },
+    Tick { ordinal: u64 },
+    Loss { of_cpu: Cpu, emitted: u64, dropped: u64 },
+    Misses { probe: ProbeId, total: u64 },
+    Attach { probe: ProbeId, backend: Option<Backend> },
+    Detach { probe: ProbeId },
+}
+
+/// What an `ext4_sync_file` was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FsyncRange {
+    /// First byte.
+    pub start_bytes: i64,
+    /// Last byte; `i64::MAX` for the whole file.
+    pub end_bytes: i64,
+    /// fdatasync.
+    pub datasync: bool,
+}
+
+impl FsyncRange {
+    /// The `op` label: what the caller asked for.
+    pub fn op(self) -> &'static str {
+        let whole = self.start_bytes == 0 && self.end_bytes == i64::MAX;
+        match (whole, self.datasync) {
+            (true, false) => "fsync",
+            (true, true) => "fdatasync",
+            (false, false) => "range_sync",
+            (false, true) => "range_datasync",
+        }
+    }
+}
+
+/// A NUL-padded name from the wire; bytes that are not UTF-8 show as `?`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Name<N> {
+    /// From text, cut to fit.
+    pub fn new(text: &str) -> Self {
+        let mut bytes = [0; N];
+        let len = text.len().min(N);
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Name(bytes)
+    }
+}
+
+impl<const N: usize> fmt::Display for Name<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        for byte in text {
+            let shown = if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+            write!(f, "{shown}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Name<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}

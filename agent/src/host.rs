@@ -1,0 +1,159 @@
+//! Facts about this host and its kernel, no decisions: release, CPUs, privileges, lockdown, symbols.
+//!
+//! Everything is read from `/proc` and `/sys` under a root that tests may replace. Absence is an
+//! `Option`: "could not tell" differs from "no".
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    io::BufRead as _,
+    path::{Path, PathBuf},
+};
+
+/// CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF (include/uapi/linux/capability.h; the last two from 5.8).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// A host's `/proc` and `/sys`.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host::at("/")
+    }
+}
+
+impl Host {
+    /// The host whose file system is at `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Host { root: root.into() }
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        fs::read_to_string(self.root.join(path))
+    }
+
+    /// `uname -r`.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn release(&self) -> io::Result<String> {
+        Ok(self.read("proc/sys/kernel/osrelease")?.trim().to_owned())
+    }
+
+    /// Major and minor version of the release.
+    ///
+    /// # Errors
+    /// As [`Host::release`], or a release that does not begin with `N.N`.
+    pub fn version(&self) -> io::Result<(u32, u32)> {
+        let release = self.release()?;
+        parse_version(&release).ok_or_else(|| {
+            io::Error::other(format!("kernel release {release:?} does not begin with N.N"))
+        })
+    }
+
+    /// CPUs that may ever come online (`/sys/devices/system/cpu/possible`).
+    ///
+    /// # Errors
+    /// `/sys` is not mounted or holds something else.
+    pub fn possible_cpus(&self) -> io::Result<u32> {
+        let text = self.read("sys/devices/system/cpu/possible")?;
+        let last = text.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse::<u32>().ok());
+        last.map(|cpu| cpu + 1)
+            .ok_or_else(|| io::Error::other(format!("possible CPUs are listed as {text:?}")))
+    }
+
+    /// Where the kernel shows its type information, if it does (CONFIG_DEBUG_INFO_BTF).
+    pub fn btf_path(&self) -> Option<PathBuf> {
+        Some(self.root.join("sys/kernel/btf/vmlinux")).filter(|path| path.is_file())
+    }
+
+    /// Whether a module of that name is loaded; built-in code is no module.
+    pub fn module_loaded(&self, name: &str) -> bool {
+        self.root.join("sys/module").join(name).join("initstate").is_file()
+    }
+
+    /// Lockdown mode in force (`none`, `integrity`, `confidentiality`), if the kernel tells.
+    pub fn lockdown(&self) -> Option<String> {
+        let text = self.read("sys/kernel/security/lockdown").ok()?;
+        let (_, rest) = text.split_once('[')?;
+        Some(rest.split_once(']')?.0.to_owned())
+    }
+
+    /// What this process lacks to load tracing programs: CAP_BPF with CAP_PERFMON, or CAP_SYS_ADMIN.
+    pub fn missing_capability(&self) -> Option<&'static str> {
+        let status = self.read("proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        let held = u64::from_str_radix(line.trim(), 16).ok()?;
+        let has = |capability: u32| held >> capability & 1 == 1;
+        if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
+            None
+        } else if has(CAP_BPF) {
+            Some("CAP_PERFMON")
+        } else {
+            Some("CAP_BPF and CAP_PERFMON")
+        }
+    }
+
+    /// Addresses of kernel symbols; a name that is absent or hidden (shown as 0) is left out.
+    ///
+    /// # Errors
+    /// `/proc/kallsyms` cannot be read.
+    pub fn symbols(&self, names: &[&str]) -> io::Result<HashMap<String, u64>> {
+        let file = fs::File::open(self.root.join("proc/kallsyms"))?;
+        let mut found = HashMap::new();
+        for line in io::BufReader::with_capacity(1 << 16, file).lines() {
+            let line = line?;
+            let mut words = line.split_ascii_whitespace();
+            let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            if names.contains(&name)
+                && let Ok(address) = u64::from_str_radix(address, 16)
+                && address != 0
+            {
+                found.entry(name.to_owned()).or_insert(address);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The root that all paths are under.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_vendor_releases_are_read() {
+        assert_eq!(parse_version("6.1.0-56-cloud-amd64"), Some((6, 1)));
+        assert_eq!(parse_version("5.14.0-503.el9.x86_64"), Some((5, 14)));
+        assert_eq!(parse_version("7.3-rc4"), Some((7, 3)));
+        assert_eq!(parse_version("linux"), None);
+    }
+
+    #[test]
+    fn lockdown_is_the_bracketed_mode_and_absence_is_not_none() {
+        let dir = std::env::temp_dir().join(format!("endiod-host-{}", std::process::id()));
+        let security = dir.join("sys/kernel/security");
+        fs::create_dir_all(&security).unwrap();
+        assert_eq!(Host::at(&dir).lockdown(), None);
+        fs::write(security.join("lockdown"), "none [integrity] confidentiality\n").unwrap();
+        assert_eq!(Host::at(&dir).lockdown().as_deref(), Some("integrity"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,391 @@
+//! The scrape endpoint: `/metrics`, `/healthz`, `/readyz` and an index at `/`.
+//!
+//! Plain HTTP/1, GET and HEAD. A scrape is encoded on the runtime's blocking threads; it never runs on
+//! the pipeline's thread and never waits for it. No request can make the server hold more than its
+//! bounds:
+//!
+//! ```text
+//!  accept ──► Idle ──first byte──► Reading ──answer──► Writing ──flushed──► Idle …
+//!               │ REQUEST/IDLE        │ REQUEST            │ WRITE
+//!               └────── time-out ─────┴──────► closed ◄────┘ (or REQUEST_BYTES_MAX)
+//! ```
+//!
+//! The bounds live in [`Connection`], below hyper: a semaphore on accepting, a deadline per state and
+//! a byte count per request, because `axum::serve` passes none of hyper's own settings on. What is
+//! past the connection limit waits in the listener's backlog, at most one time-out long.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+
+use crate::metrics::{CONTENT_TYPE, Metrics};
+
+/// Connections at a time: some scrapers, a dashboard and probes of an orchestrator, with room.
+pub const CONNECTIONS_MAX: usize = 64;
+/// With more connections than this an answer closes its connection, so that idle ones cannot take
+/// every place.
+pub const CONNECTIONS_KEPT_MAX: usize = CONNECTIONS_MAX / 2;
+/// A request in bytes, head and body: ours have a head below 1 KiB and no body.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a connection may stay in each state.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a request to its last; also from accepting to the first byte.
+    pub request: Duration,
+    /// Between two requests; longer than the usual scrape interval.
+    pub idle: Duration,
+    /// Without progress while the client does not take the answer.
+    pub write: Duration,
+    /// For open connections after the shutdown began.
+    pub shutdown: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            request: Duration::from_secs(5),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(10),
+            shutdown: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Someone has the port.
+    #[error(
+        "cannot listen on {addr}: the port is in use, maybe by another endiod; \
+         `ss -ltnp 'sport = :{port}'` names the holder, `--listen ADDRESS:PORT` takes another port",
+        port = addr.port()
+    )]
+    PortInUse {
+        /// What was asked for.
+        addr: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {addr}: {source}; `--listen ADDRESS:PORT` takes another address")]
+    Bind {
+        /// What was asked for.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The listener cannot be used by the runtime.
+    #[error("cannot serve on the listening socket: {0}")]
+    Serve(#[source] io::Error),
+}
+
+/// Says whether something is so, or else why not, in one line for people.
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the endpoint serves.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// `/healthz`: the process is alive and its pipeline makes progress; see [`Heartbeat::check`].
+    pub healthy: Check,
+    /// `/readyz`: the probes are attached.
+    pub ready: Check,
+    /// Shown on the index.
+    pub version: &'static str,
+}
+
+/// The pipeline's sign of life. `beat` is one store; a clone is the same heart.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    born: Instant,
+    last_ms: Arc<AtomicU64>,
+    silence_max: Duration,
+}
+
+impl Heartbeat {
+    /// Beats once, then is healthy until `silence_max` passes without another beat.
+    pub fn new(silence_max: Duration) -> Self {
+        Heartbeat { born: Instant::now(), last_ms: Arc::default(), silence_max }
+    }
+
+    /// The pipeline made progress, even if it found nothing to do.
+    pub fn beat(&self) {
+        self.last_ms.store(self.age_ms(), Relaxed);
+    }
+
+    /// # Errors
+    /// How long the pipeline has been silent, if too long.
+    pub fn check(&self) -> Result<(), String> {
+        let silence = self.age_ms().saturating_sub(self.last_ms.load(Relaxed));
+        let silence = Duration::from_millis(silence);
+        if silence <= self.silence_max {
+            return Ok(());
+        }
+        Err(format!(
+            "the pipeline made no progress for {:.1} s (limit {:.1} s)",
+            silence.as_secs_f64(),
+            self.silence_max.as_secs_f64()
+        ))
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Listens on `addr`.
+///
+/// # Errors
+/// With the address, and what to do about it.
+pub fn bind(addr: SocketAddr) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(addr).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::PortInUse { addr },
+        _ => HttpError::Bind { addr, source },
+    })
+}
+
+/// Serves until `shutdown` is ready, then lets open requests finish for a moment. Needs a tokio
+/// runtime with I/O and time.
+///
+/// # Errors
+/// If the listener cannot be used; a client never makes it fail.
+pub async fn serve(
+    listener: TcpListener,
+    endpoint: Endpoint,
+    timeouts: Timeouts,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), HttpError> {
+    listener.set_nonblocking(true).map_err(HttpError::Serve)?;
+    let inner = tokio::net::TcpListener::from_std(listener).map_err(HttpError::Serve)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let app = router(endpoint, Arc::clone(&places));
+    let listener = BoundedListener { inner, places, timeouts };
+    let (stopping, mut stopped) = tokio::sync::watch::channel(());
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(stopping);
+    });
+    let grace = async {
+        // An error means that the sender is gone: the shutdown began.
+        while stopped.changed().await.is_ok() {}
+        sleep(timeouts.shutdown).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served.map_err(HttpError::Serve),
+        () = grace => Ok(()),
+    }
+}
+
+fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|State(endpoint): State<Endpoint>| verdict(endpoint.healthy)))
+        .route("/readyz", get(|State(endpoint): State<Endpoint>| verdict(endpoint.ready)))
+        .layer(from_fn_with_state(places, close_if_crowded))
+        .with_state(endpoint)
+}
+
+async fn metrics(State(endpoint): State<Endpoint>) -> Response {
+    match tokio::task::spawn_blocking(move || endpoint.metrics.encode()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            let reason = format!("cannot encode the metrics: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()
+        }
+    }
+}
+
+async fn verdict(check: Check) -> Response {
+    match check() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn index(State(endpoint): State<Endpoint>) -> Html<String> {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>endiod</title></head>\n\
+         <body><h1>endiod {}</h1>\n<p>Watches ext4's write completions on this host.</p>\n<ul>\n",
+        endpoint.version
+    );
+    for (path, what) in [
+        ("metrics", "Prometheus metrics"),
+        ("healthz", "whether the pipeline makes progress"),
+        ("readyz", "whether the probes are attached"),
+    ] {
+        writeln!(page, "<li><a href=\"/{path}\">/{path}</a>: {what}</li>")
+            .expect("a string takes all text");
+    }
+    page.push_str("</ul></body></html>\n");
+    Html(page)
+}
+
+async fn close_if_crowded(
+    State(places): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    // The place that waits for the next connection is counted too.
+    if CONNECTIONS_MAX - places.available_permits() > CONNECTIONS_KEPT_MAX {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Accepts while there is a place.
+struct BoundedListener {
+    inner: tokio::net::TcpListener,
+    places: Arc<Semaphore>,
+    timeouts: Timeouts,
+}
+
+impl axum::serve::Listener for BoundedListener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        // axum's own accept waits a second when descriptors run out, and retries.
+        let (stream, addr) = axum::serve::Listener::accept(&mut self.inner).await;
+        (Connection::new(stream, self.timeouts, place), addr)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+/// What a connection does, as far as its bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Idle,
+    Reading { bytes: usize },
+    Writing,
+}
+
+/// A TCP stream with a deadline per state; see the module's picture.
+struct Connection {
+    stream: TcpStream,
+    doing: Doing,
+    deadline: Pin<Box<Sleep>>,
+    timeouts: Timeouts,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, timeouts: Timeouts, place: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(sleep(timeouts.request));
+        Connection { stream, doing: Doing::Idle, deadline, timeouts, _place: place }
+    }
+
+    fn enter(&mut self, doing: Doing, timeout: Duration) {
+        self.doing = doing;
+        self.deadline.as_mut().reset(tokio::time::Instant::now() + timeout);
+    }
+
+    /// Counts bytes of a request. Bytes while an answer is written belong to the next request, which
+    /// starts when it is flushed.
+    fn received(&mut self, bytes: usize) -> io::Result<()> {
+        match &mut self.doing {
+            Doing::Idle => self.enter(Doing::Reading { bytes }, self.timeouts.request),
+            Doing::Reading { bytes: sum } => *sum += bytes,
+            Doing::Writing => {}
+        }
+        match self.doing {
+            Doing::Reading { bytes } if bytes > REQUEST_BYTES_MAX => {
+                Err(io::Error::other("the request is too long"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pending until the deadline, then an error.
+    fn expired<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Bytes taken by the client, or a client that takes none.
+    fn sent(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if taken.is_ready() || self.doing != Doing::Writing {
+            self.enter(Doing::Writing, self.timeouts.write);
+        }
+        if taken.is_ready() { taken } else { self.expired(cx) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) => Poll::Ready(self.received(buffer.filled().len() - before)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.expired(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.sent(cx, taken)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let taken = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.sent(cx, taken)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() && self.doing == Doing::Writing {
+            let idle = self.timeouts.idle;
+            self.enter(Doing::Idle, idle);
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,49 @@
+//! endiod rebuilds the life of every ext4 `io_end` from the running kernel and reports when the
+//! completion protocol is broken, stuck or slow.
+//!
+//! ```text
+//!  kernel ──probe──► wire record ──► decode ──► lifecycle ──► detect ──► finding ──► report, metrics
+//! ```
+//!
+//! Follow one event by opening the modules in this order, and never go back:
+//!
+//! 1. `ebpf/src/probes/*.rs`, `emit.rs`: a program sees a kernel function and writes a record;
+//! 2. [`source`]: attaches the programs by the table in [`probes`], yields wire bytes, adds the
+//!    agent's own records (host, time, loss, names);
+//! 3. [`decode`] and [`event`]: bytes to domain types, or the reason why not;
+//! 4. [`sequence`]: which numbers arrived;
+//! 5. [`lifecycle`]: io_ends, direct writes and fsyncs rebuilt, with the table of legal moves;
+//! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
+//! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see.
+//!
+//! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`limits`] (every bound),
+//! [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel something to do.
+//!
+//! # Invariants
+//!
+//! 1. All sources yield wire bytes, so the decoder runs in every mode.
+//! 2. Only [`source::kernel`] imports aya; only `cmd`, [`host`], [`devices`], [`http`] and [`source`]
+//!    do I/O.
+//! 3. Loss is an event; every verdict says whether loss could explain it.
+//! 4. Nothing grows without a named bound, and reaching a bound is counted.
+//! 5. Time, loss and names enter the core through records only, so a stream replays to the same end.
+//! 6. Kernel bytes are never trusted: malformed input is counted, never asserted.
+
+pub mod clock;
+pub mod decode;
+pub mod detect;
+pub mod devices;
+pub mod event;
+pub mod finding;
+pub mod host;
+pub mod http;
+pub mod lifecycle;
+pub mod limits;
+pub mod metrics;
+pub mod octaves;
+pub mod pipeline;
+pub mod probes;
+pub mod report;
+pub mod sequence;
+pub mod source;
+pub mod stress;

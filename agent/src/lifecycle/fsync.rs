@@ -1,0 +1,120 @@
+//! fsync, fdatasync and range syncs: `ext4_sync_file` and its four phases, keyed by task.
+//!
+//! ```text
+//!   Begin ─► data_submit ─► data_wait ─► journal ─► barrier ─► End        5.10 to 7.3
+//!            any phase may be skipped, and may occur more than once: its times add up
+//! ```
+//!
+//! The data phases are the two halves of `file_write_and_wait_range`; the wait is skipped when the
+//! submit returns -EIO. The barrier also occurs inside a fast commit with an external journal, so
+//! phases may overlap. A thread has at most one `ext4_sync_file` open. This module must never guess
+//! a phase: a begin without an end leaves the phase absent.
+
+use super::table::{Full, Spans};
+use crate::event::{FsyncPhase, FsyncRange, InodeId, Nanos, Stamp, Task};
+
+/// An `ext4_sync_file` that returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FsyncDone {
+    /// Begin.
+    pub begun: Nanos,
+    /// Begin to return.
+    pub duration: Nanos,
+    /// The file.
+    pub inode: Option<InodeId>,
+    /// Who called.
+    pub task: Task,
+    /// What was asked for.
+    pub range: FsyncRange,
+    /// Time in each phase, in the order of [`FsyncPhase::ALL`]; `None`: not seen.
+    pub phases: [Option<Nanos>; 4],
+    /// Positive errno of a failed call.
+    pub errno: Option<i32>,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    begun: Nanos,
+    inode: Option<InodeId>,
+    range: FsyncRange,
+    phases: [Phase; 4],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Phase {
+    open: Option<Nanos>,
+    sum: Option<Nanos>,
+}
+
+/// What an event led to.
+pub(super) enum Told {
+    Nothing,
+    Done(FsyncDone),
+    /// A begin while one was open.
+    Superseded,
+    /// An end without its begin.
+    WithoutBegin,
+    Full,
+}
+
+/// Open calls.
+pub(super) struct Fsyncs {
+    spans: Spans<u32, Span>,
+}
+
+impl Fsyncs {
+    pub(super) fn new(capacity: usize) -> Self {
+        Fsyncs { spans: Spans::new(capacity) }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.spans.len()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Nanos> {
+        self.spans.oldest(|span| span.begun)
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        stamp: &Stamp,
+        inode: Option<InodeId>,
+        range: FsyncRange,
+    ) -> Told {
+        let span = Span { begun: stamp.at, inode, range, phases: [Phase::default(); 4] };
+        match self.spans.begin(stamp.task.tid, span) {
+            Ok(None) => Told::Nothing,
+            Ok(Some(_)) => Told::Superseded,
+            Err(Full) => Told::Full,
+        }
+    }
+
+    pub(super) fn phase_begin(&mut self, stamp: &Stamp, phase: FsyncPhase) -> Told {
+        let Some(span) = self.spans.get_mut(&stamp.task.tid) else { return Told::WithoutBegin };
+        span.phases[phase as usize].open = Some(stamp.at);
+        Told::Nothing
+    }
+
+    /// A phase whose call or begin was not seen was counted there already, or is counted here.
+    pub(super) fn phase_end(&mut self, stamp: &Stamp, phase: FsyncPhase) -> Told {
+        let Some(span) = self.spans.get_mut(&stamp.task.tid) else { return Told::WithoutBegin };
+        let slot = &mut span.phases[phase as usize];
+        let Some(begun) = slot.open.take() else { return Told::WithoutBegin };
+        let before = slot.sum.unwrap_or_default();
+        slot.sum = Some(Nanos(before.0.saturating_add(stamp.at.since(begun).0)));
+        Told::Nothing
+    }
+
+    pub(super) fn end(&mut self, stamp: &Stamp, ret: i64) -> Told {
+        let Some(span) = self.spans.end(&stamp.task.tid) else { return Told::WithoutBegin };
+        Told::Done(FsyncDone {
+            begun: span.begun,
+            duration: stamp.at.since(span.begun),
+            inode: span.inode,
+            task: stamp.task,
+            range: span.range,
+            phases: span.phases.map(|phase| phase.sum.filter(|_| phase.open.is_none())),
+            errno: i32::try_from(-ret.min(0)).ok().filter(|errno| *errno > 0),
+        })
+    }
+}

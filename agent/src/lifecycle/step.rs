@@ -1,0 +1,51 @@
+//! What the tracker tells: small borrowed steps, in the order of the stream.
+//!
+//! A step borrows its object for the length of the call, so nothing is copied for it. This module
+//! must never hold a verdict.
+
+use super::act::Act;
+use super::direct_io::{DirectIoDone, DirectIoRefused};
+use super::fsync::FsyncDone;
+use super::gap::Irregular;
+use super::io_end::IoEnd;
+use super::state::{Move, State};
+use crate::event::{IoEndImage, Stamp};
+
+/// One step of one object's life, as metrics and detectors consume it.
+pub enum Step<'a> {
+    /// An io_end was born.
+    IoEndBorn(&'a IoEnd),
+    /// An io_end was first seen after its birth.
+    IoEndAdopted(&'a IoEnd),
+    /// Something happened to an io_end, or to the tombstone of one.
+    IoEndMoved(IoEndStep<'a>),
+    /// An io_end was released; its `IoEndMoved` came just before.
+    IoEndReleased(&'a IoEnd),
+    /// An io_end is over though its release was not seen.
+    IoEndLost(&'a IoEnd),
+    /// A direct write completed.
+    DirectIoDone(DirectIoDone),
+    /// A direct write returned without a completion.
+    DirectIoRefused(DirectIoRefused),
+    /// An fsync returned.
+    FsyncDone(FsyncDone),
+}
+
+/// What happened to an io_end.
+#[derive(Clone, Copy)]
+pub struct IoEndStep<'a> {
+    /// The object after it.
+    pub object: &'a IoEnd,
+    /// Its state before.
+    pub before: State,
+    /// What the kernel did.
+    pub act: Act,
+    /// What that is for the model.
+    pub action: Move,
+    /// When and where.
+    pub stamp: Stamp,
+    /// The object's bytes at that moment.
+    pub image: Option<IoEndImage>,
+    /// How it departs from the protocol.
+    pub irregular: Option<Irregular>,
+}

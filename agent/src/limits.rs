@@ -1,0 +1,63 @@
+//! Every bound of the core: its value, why it is that, and the counter that shows it was reached.
+//!
+//! A table that reaches its bound refuses the newcomer and counts it; nothing grows instead. The
+//! values are defaults: what a stream was taken with is told by its CONFIG records. A bound must
+//! never be written as a number anywhere else.
+
+/// One bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Name, with its unit last.
+    pub name: &'static str,
+    /// The value.
+    pub value: usize,
+    /// Why this value.
+    pub reason: &'static str,
+    /// What counts when it is reached.
+    pub counter: &'static str,
+}
+
+macro_rules! limits {
+    ($( $konst:ident, $name:literal = $value:expr, $reason:literal, $counter:literal; )*) => {
+        $(
+            #[doc = $reason]
+            pub const $konst: usize = $value;
+        )*
+        /// All bounds, one row each.
+        pub const LIMITS: &[Limit] = &[
+            $( Limit { name: $name, value: $konst, reason: $reason, counter: $counter }, )*
+        ];
+    };
+}
+
+limits! {
+    IO_ENDS_MAX, "io_ends_max" = 32_768, "A saturated device of 4 MiB io_ends has 128 GiB in flight before it is reached; 9 MiB of objects.", "table_full{table=io_ends}";
+    TOMBSTONES_MAX, "tombstones_max" = 2_048, "Use after release follows the release within the run of a work item; 2,048 later releases cover it.", "none: the oldest is forgotten, as the rules state";
+    HISTORY_LEN, "history_len" = 10, "The last ten steps show both parties of every rule and keep an object within 300 bytes.", "history_skipped of the finding";
+    WORKERS_MAX, "workers_max" = 256, "The conversion queue has max_active 1 (3.11 to 7.3), so one open run per mounted ext4.", "table_full{table=workers}";
+    DIRECT_IOS_MAX, "direct_ios_max" = 16_384, "Sixteen NVMe queues of depth 1,024.", "table_full{table=direct_ios}";
+    FSYNCS_MAX, "fsyncs_max" = 8_192, "One per thread that sits in fsync at the same time.", "table_full{table=fsyncs}";
+    CPUS_MAX, "cpus_max" = 1_024, "Largest hosts that run ext4; a record of a higher CPU is counted and its epoch is lossy.", "sequence untracked";
+    HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "sequence/repeated, if one of them comes after all";
+    LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "sequence untracked";
+    PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "suppressed{reason=misses}";
+    HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "suppressed{reason=queue_full}";
+    FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";
+    DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "their series are ~unknown";
+    ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "accused_forgotten";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LIMITS;
+
+    #[test]
+    fn every_limit_has_a_reason_a_counter_and_its_own_name() {
+        for (at, limit) in LIMITS.iter().enumerate() {
+            assert!(limit.value > 0, "{} is zero", limit.name);
+            assert!(limit.reason.ends_with('.'), "{}: the reason is not a sentence", limit.name);
+            assert!(!limit.counter.is_empty(), "{}: no counter", limit.name);
+            assert!(LIMITS[..at].iter().all(|other| other.name != limit.name));
+        }
+    }
+}

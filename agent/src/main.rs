@@ -1,0 +1,25 @@
+//! The command line: parse, run the verb, turn its result into an exit code.
+
+mod cli;
+mod cmd;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// An error that stderr names.
+const EXIT_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let filter = env_logger::Env::new().filter_or("ENDIOD_LOG", "info,aya=warn,aya_obj=warn");
+    env_logger::Builder::from_env(filter).init();
+    let cli = cli::Cli::parse();
+    let result = match cli.verb {
+        cli::Verb::Run(args) => cmd::run::run(&args),
+        cli::Verb::Stress(args) => cmd::stress::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("endiod: {error:#}");
+        ExitCode::from(EXIT_ERROR)
+    })
+}

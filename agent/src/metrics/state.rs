@@ -1,0 +1,145 @@
+//! The setters of what changes rarely: rules, probes, tables, the host.
+//!
+//! None of these is for the hot path: each looks its series up by label.
+
+use super::labels::{BACKENDS, DEVICES_MAX, UNKNOWN_DEVICE, listed};
+use super::{Metrics, NONE, gauge_value};
+use crate::devices::Device;
+use crate::event::ProbeId;
+
+/// How full the ring buffer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingUse {
+    /// Bytes waiting.
+    pub used_bytes: u64,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// How full a fixed-capacity table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableUse {
+    /// Entries in use.
+    pub entries: u64,
+    /// Its capacity.
+    pub max_entries: u64,
+}
+
+/// The running agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build<'a> {
+    /// Version of the agent.
+    pub version: &'a str,
+    /// Revision of the source; empty if unknown.
+    pub revision: &'a str,
+    /// Version of the wire ABI.
+    pub wire: u16,
+}
+
+/// The running kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel<'a> {
+    /// `uname -r`.
+    pub release: &'a str,
+    /// Generation of ext4's completion protocol; empty if not determined.
+    pub generation: &'a str,
+}
+
+impl Metrics {
+    /// `rule` watches on this host: its violations start at 0 for every known device, for every one
+    /// to come and for `~unknown`, and so do its suppressions.
+    pub fn arm_rule(&self, rule: &'static str) {
+        let rule = listed(self.0.names.rules, rule);
+        let mut devices = self.devices();
+        if !devices.rules.contains(&rule) {
+            devices.rules.push(rule);
+        }
+        let labels = devices.by_label.keys().map(String::as_str).chain([UNKNOWN_DEVICE]);
+        for label in labels {
+            self.0.device_families.start_violations(label, rule);
+        }
+        for reason in self.0.names.suppression_reasons {
+            self.0.suppressed.with_label_values(&[rule, reason]);
+        }
+    }
+
+    /// `rule` no longer watches: devices to come have no series of it. What it counted stays.
+    pub fn disarm_rule(&self, rule: &'static str) {
+        self.devices().rules.retain(|armed| *armed != rule);
+    }
+
+    /// Whether `rule` is limited for `reason`, one of `Names::degraded_reasons`.
+    pub fn set_degraded(&self, rule: &'static str, reason: &'static str, degraded: bool) {
+        let labels =
+            [listed(self.0.names.rules, rule), listed(self.0.names.degraded_reasons, reason)];
+        if degraded {
+            self.0.degraded.with_label_values(&labels).set(1.0);
+        } else {
+            // An error means that it was not degraded, which is what was asked for.
+            let _ = self.0.degraded.remove_label_values(&labels);
+        }
+    }
+
+    /// `count` apparent violations of `rule` were not reported for `reason`, one of
+    /// `Names::suppression_reasons`.
+    pub fn suppressed(&self, rule: &'static str, reason: &'static str, count: u64) {
+        let rule = listed(self.0.names.rules, rule);
+        let reason = listed(self.0.names.suppression_reasons, reason);
+        self.0.suppressed.with_label_values(&[rule, reason]).inc_by(count);
+    }
+
+    /// `probe` is attached to `function` by `backend` (`fentry`, `raw_tracepoint`, `kprobe`).
+    pub fn probe_attached(&self, probe: ProbeId, function: &str, backend: &'static str) {
+        let name = self.probe(probe);
+        self.0.probe_attached.with_label_values(&[name]).set(1.0);
+        self.0.probe_info.set(name, &[name, function, listed(BACKENDS, backend)]);
+    }
+
+    /// `probe` is not attached any more.
+    pub fn probe_detached(&self, probe: ProbeId) {
+        let name = self.probe(probe);
+        self.0.probe_attached.with_label_values(&[name]).set(0.0);
+        self.0.probe_info.remove(name);
+    }
+
+    /// The kernel skipped `probe` another `count` times for `reason`, one of `Names::miss_reasons`.
+    /// A count of 0 says that the kernel counts and nothing was missed.
+    pub fn probe_missed(&self, probe: ProbeId, reason: &'static str, count: u64) {
+        let reason = listed(self.0.names.miss_reasons, reason);
+        self.0.probe_missed.with_label_values(&[self.probe(probe), reason]).inc_by(count);
+    }
+
+    /// How full the ring buffer is.
+    pub fn set_ring(&self, ring: RingUse) {
+        self.0.ring_used.with_label_values(&NONE).set(gauge_value(ring.used_bytes));
+        self.0.ring_size.with_label_values(&NONE).set(gauge_value(ring.size_bytes));
+    }
+
+    /// How full `table`, one of `Names::tables`, is.
+    pub fn set_table(&self, table: &'static str, entries: TableUse) {
+        let table = listed(self.0.names.tables, table);
+        self.show_table(table, entries.entries, entries.max_entries);
+    }
+
+    /// The mounted ext4 file systems, all of them; the first [`DEVICES_MAX`] are shown.
+    pub fn set_devices(&self, devices: &[Device]) {
+        let shown = &devices[..devices.len().min(DEVICES_MAX)];
+        for device in shown {
+            let Device { dev: _, name, disk, mountpoint, uuid } = device;
+            let uuid = uuid.as_deref().unwrap_or_default();
+            self.0.device_info.set(name, &[name, disk, mountpoint, uuid]);
+        }
+        self.0.device_info.retain(|name| shown.iter().any(|device| device.name == name));
+    }
+
+    /// The running agent.
+    pub fn set_build(&self, build: Build<'_>) {
+        let wire = build.wire.to_string();
+        self.0.build_info.set("", &[build.version, build.revision, &wire]);
+    }
+
+    /// The running kernel; again when its generation is learned.
+    pub fn set_kernel(&self, kernel: Kernel<'_>) {
+        self.0.kernel_info.set("", &[kernel.release, kernel.generation]);
+    }
+}

@@ -1,0 +1,205 @@
+//! One record's way through the agent: decode, sequence, lifecycle, detect, metrics.
+//!
+//! ```text
+//!  bytes ─► decode ─► sequence ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
+//!             │           │                     └────► meter ─► metrics
+//!             └ malformed └ duplicates, gaps
+//! ```
+//!
+//! It knows time, loss, names and bounds from records alone, so a recording gives what the live
+//! stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
+
+mod meter;
+mod names;
+mod stream;
+mod summary;
+
+use std::collections::BTreeMap;
+
+use endiod_wire::wire::RECORDS;
+
+pub use names::names;
+
+use crate::{
+    decode::decode,
+    detect::{Detectors, Rule, Verdict},
+    event::{Backend, Body, DevId, Event, Name, ProbeId},
+    finding::{AddressKey, Finding},
+    lifecycle::{Act, Lifecycle},
+    limits,
+    metrics::Metrics,
+    probes,
+    sequence::{Arrival, Sequences, Start},
+};
+
+use meter::Meter;
+use stream::Totals;
+
+/// Takes wire bytes, keeps what they say.
+pub struct Pipeline {
+    sequences: Sequences,
+    lifecycle: Lifecycle,
+    detectors: Detectors,
+    meter: Meter,
+    totals: Totals,
+    findings: Vec<Finding>,
+    /// Confirmed findings that found no room.
+    findings_left_out: u64,
+    key: AddressKey,
+    release: Option<Name<64>>,
+    device_names: BTreeMap<DevId, Name<32>>,
+    attached: Vec<ProbeId>,
+}
+
+impl Pipeline {
+    /// With empty tables; all memory that grows with the stream is taken here.
+    pub fn new(metrics: Metrics) -> Self {
+        Pipeline {
+            sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
+            lifecycle: Lifecycle::default(),
+            detectors: Detectors::new(),
+            meter: Meter::new(metrics),
+            totals: Totals::new(),
+            findings: Vec::with_capacity(limits::FINDINGS_MAX),
+            findings_left_out: 0,
+            key: AddressKey(0),
+            release: None,
+            device_names: BTreeMap::new(),
+            attached: Vec::with_capacity(probes::PROBES.len()),
+        }
+    }
+
+    /// Takes one record.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let event = match decode(bytes) {
+            Ok(event) => event,
+            Err(malformed) => {
+                self.totals.malformed += 1;
+                self.meter.metrics().events_lost(names::DECODE, malformed.label(), 1);
+                return self.detectors.note_loss();
+            }
+        };
+        match self.sequences.arrive(&event.stamp) {
+            Arrival::Fresh => {}
+            Arrival::Untracked => self.detectors.note_loss(),
+            Arrival::Repeated => {
+                self.meter.metrics().events_lost(names::SEQUENCE, names::REPEATED, 1);
+                return self.detectors.note_loss();
+            }
+        }
+        self.count(bytes);
+        self.take(&event);
+    }
+
+    /// Confirmed findings so far, the first ones if there were too many.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The stream is over: what no TICK closed is not confirmed.
+    pub fn finish(&mut self) {
+        self.detectors.finish();
+        self.meter.suppressed(self.detectors.tally());
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        let kind = u16::from_ne_bytes([bytes[0], bytes[1]]);
+        if let Some(index) = RECORDS.iter().position(|(known, ..)| *known == kind) {
+            self.totals.by_kind[index] += 1;
+            self.meter.metrics().event(index);
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        let Pipeline { lifecycle, detectors, meter, .. } = self;
+        lifecycle.observe(event, &mut |step| {
+            detectors.step(&step);
+            meter.step(&step);
+        });
+        self.about_the_stream(event);
+    }
+
+    fn about_the_stream(&mut self, event: &Event) {
+        match event.body {
+            Body::Host { release, hash_key, .. } => {
+                self.release = Some(release);
+                self.key = AddressKey(hash_key);
+            }
+            Body::Device { dev, name } => self.name_device(dev, name),
+            Body::Attach { probe, backend: Some(backend) } => self.attach(probe, backend),
+            Body::Detach { probe } => self.detach(probe),
+            Body::Loss { of_cpu, emitted, dropped } => {
+                let lost = self.totals.loss(of_cpu, emitted, dropped);
+                self.meter.metrics().events_lost(names::RING, names::FULL, lost);
+            }
+            Body::Misses { probe, total } => {
+                let missed = self.totals.missed(probe, total);
+                self.meter.metrics().probe_missed(probe, names::RECURSION, missed);
+            }
+            Body::Tick { .. } => return self.tick(event),
+            _ => {}
+        }
+        self.settle(event);
+    }
+
+    /// Closes an epoch: candidates are settled, gauges set.
+    fn tick(&mut self, event: &Event) {
+        if self.totals.missing_rose(self.sequences.totals().missing) {
+            self.detectors.note_loss();
+        }
+        self.settle(event);
+        self.meter.tick(&self.lifecycle, event.stamp.at);
+        self.meter.suppressed(self.detectors.tally());
+    }
+
+    fn settle(&mut self, event: &Event) {
+        let mut confirmed = Vec::new();
+        self.detectors.observe(event, &mut |verdict| confirmed.push(*verdict));
+        for verdict in &confirmed {
+            self.confirm(verdict);
+        }
+    }
+
+    fn confirm(&mut self, verdict: &Verdict) {
+        let dev = Finding::device_of(verdict);
+        let name = dev.and_then(|dev| self.device_names.get(&dev)).map(ToString::to_string);
+        self.meter.violation(dev, verdict);
+        if self.findings.len() == limits::FINDINGS_MAX {
+            self.findings_left_out += 1;
+            return;
+        }
+        self.findings.push(Finding::new(verdict, self.key, name.as_deref()));
+    }
+
+    fn name_device(&mut self, dev: DevId, name: Name<32>) {
+        if self.device_names.len() < limits::DEVICE_NAMES_MAX {
+            self.device_names.insert(dev, name);
+            self.meter.name_device(dev, &name.to_string());
+        }
+    }
+
+    fn attach(&mut self, probe: ProbeId, backend: Backend) {
+        let Some(row) = probes::probe(probe) else { return };
+        self.meter.probe(probe, row.function, backend.label());
+        self.attached.push(probe);
+        self.probes_changed();
+    }
+
+    fn detach(&mut self, probe: ProbeId) {
+        self.meter.probe_gone(probe);
+        self.attached.retain(|attached| *attached != probe);
+        self.probes_changed();
+    }
+
+    /// Arms the rules whose needs are now all witnessed, and only those.
+    fn probes_changed(&mut self) {
+        self.lifecycle.set_claim_probe(self.attached.iter().any(|id| probes::is_claim(*id)));
+        let functions: Vec<_> =
+            self.attached.iter().filter_map(|id| Some(probes::probe(*id)?.function)).collect();
+        self.detectors.arm(|act: Act| functions.contains(&act.function()));
+        self.meter.observe_functions(&functions);
+        for rule in Rule::ALL {
+            self.meter.arm(*rule, self.detectors.is_armed(*rule));
+        }
+    }
+}

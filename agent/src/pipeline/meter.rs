@@ -1,0 +1,223 @@
+//! Steps to metrics, and to the durations of the last summary.
+//!
+//! Device handles are resolved once and kept; per step there is one look-up by device and a few
+//! atomic additions.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    detect::{DETECTORS, Rule, Suppressed, Tally, Verdict},
+    event::{DevId, FsyncPhase, InodeId, Nanos, ProbeId},
+    lifecycle::{
+        Act, DirectIoDone, FsyncDone, IoEnd, IoEndStep, Lifecycle, Phases, State, Step, Table,
+    },
+    limits,
+    metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse},
+    octaves::Octaves,
+};
+
+use super::names;
+
+/// Durations of everything that was timed, all devices together.
+#[derive(Default)]
+pub(super) struct Durations {
+    pub(super) io_end: [Octaves; 5],
+    pub(super) direct_io: Octaves,
+    pub(super) fsync: BTreeMap<&'static str, Octaves>,
+    pub(super) fsync_phase: [Octaves; 4],
+}
+
+pub(super) struct Meter {
+    metrics: Metrics,
+    unknown: DeviceMetrics,
+    devices: BTreeMap<DevId, DeviceMetrics>,
+    pub(super) durations: Durations,
+    pub(super) ranges: u64,
+    /// Lives that were left to the worker.
+    pub(super) queued: u64,
+    suppressed: Tally,
+    table_full: [u64; Table::ALL.len()],
+}
+
+impl Meter {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Meter {
+            unknown: metrics.unknown_device(),
+            metrics,
+            devices: BTreeMap::new(),
+            durations: Durations::default(),
+            ranges: 0,
+            queued: 0,
+            suppressed: Tally::default(),
+            table_full: [0; Table::ALL.len()],
+        }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn name_device(&mut self, dev: DevId, name: &str) {
+        self.devices.insert(dev, self.metrics.device(dev, Some(name)));
+    }
+
+    fn device(&mut self, dev: Option<DevId>) -> &DeviceMetrics {
+        let Some(dev) = dev else { return &self.unknown };
+        if !self.devices.contains_key(&dev) && self.devices.len() == limits::DEVICE_NAMES_MAX {
+            return &self.unknown;
+        }
+        let metrics = &self.metrics;
+        self.devices.entry(dev).or_insert_with(|| metrics.device(dev, None))
+    }
+
+    fn device_of(&mut self, inode: Option<InodeId>) -> &DeviceMetrics {
+        self.device(inode.map(|inode| inode.dev))
+    }
+
+    pub(super) fn step(&mut self, step: &Step<'_>) {
+        match step {
+            Step::IoEndBorn(object) | Step::IoEndAdopted(object) => {
+                self.device_of(object.inode()).io_end_started();
+            }
+            Step::IoEndMoved(moved) => self.moved(moved),
+            Step::IoEndReleased(object) => self.released(object),
+            // Its release was not seen: it is neither in flight nor completed in order.
+            Step::IoEndLost(object) => self.device_of(object.inode()).io_end_completed(),
+            Step::DirectIoDone(done) => self.direct_io(done),
+            Step::DirectIoRefused(_) => {}
+            Step::FsyncDone(done) => self.fsync(done),
+        }
+    }
+
+    fn moved(&mut self, moved: &IoEndStep<'_>) {
+        match moved.act {
+            Act::Range => self.ranges += 1,
+            Act::Attach => self.metrics.bio_attached(),
+            Act::BioEnd => self.metrics.bio_ended(),
+            _ => {}
+        }
+        if moved.object.state() == State::Queued && moved.before != State::Queued {
+            self.queued += 1;
+        }
+    }
+
+    fn released(&mut self, object: &IoEnd) {
+        let Phases { submit, device, queue, convert, total } = object.phases();
+        let phases = [submit, device, queue, convert, total];
+        let complete = object.complete();
+        let series = self.device_of(object.inode()).clone();
+        series.io_end_completed();
+        if !complete {
+            return;
+        }
+        for ((phase, took), octaves) in
+            IoEndPhase::ALL.into_iter().zip(phases).zip(&mut self.durations.io_end)
+        {
+            if let Some(took) = took {
+                series.io_end_phase(phase, took);
+                octaves.observe(took);
+            }
+        }
+    }
+
+    fn direct_io(&mut self, done: &DirectIoDone) {
+        self.durations.direct_io.observe(done.duration);
+        let series = self.device_of(done.inode);
+        series.direct_io(done.duration);
+        if let Some(errno) = done.errno {
+            series.direct_io_error(i64::from(errno));
+        }
+    }
+
+    fn fsync(&mut self, done: &FsyncDone) {
+        self.durations.fsync.entry(done.range.op()).or_default().observe(done.duration);
+        for (took, octaves) in done.phases.iter().zip(&mut self.durations.fsync_phase) {
+            if let Some(took) = took {
+                octaves.observe(*took);
+            }
+        }
+        let series = self.device_of(done.inode);
+        series.fsync(done.range, done.duration);
+        for (phase, took) in FsyncPhase::ALL.into_iter().zip(done.phases) {
+            if let Some(took) = took {
+                series.fsync_phase(phase, took);
+            }
+        }
+        if let Some(errno) = done.errno {
+            series.fsync_error(i64::from(errno));
+        }
+    }
+
+    pub(super) fn violation(&mut self, dev: Option<DevId>, verdict: &Verdict) {
+        self.device(dev).violation(verdict.rule.label(), verdict.confidence.label());
+    }
+
+    /// Gauges and table losses, once a second.
+    pub(super) fn tick(&mut self, lifecycle: &Lifecycle, now: Nanos) {
+        let in_flight = lifecycle.in_flight(now);
+        for state in State::live() {
+            let level = in_flight.io_ends_in(state);
+            self.metrics.set_in_flight(state.label(), level.count, level.oldest_age);
+        }
+        let [io_ends, direct_ios, fsyncs] = lifecycle.live();
+        for (table, entries, max_entries) in [
+            (Table::IoEnds, io_ends, limits::IO_ENDS_MAX),
+            (Table::DirectIos, direct_ios, limits::DIRECT_IOS_MAX),
+            (Table::Fsyncs, fsyncs, limits::FSYNCS_MAX),
+        ] {
+            let max_entries = max_entries as u64;
+            self.metrics.set_table(table.label(), TableUse { entries, max_entries });
+        }
+        for (table, before) in Table::ALL.iter().zip(&mut self.table_full) {
+            let full = lifecycle.summary().full(*table);
+            let refused = full - std::mem::replace(before, full);
+            self.metrics.events_lost(names::TABLE, table.label(), refused);
+        }
+    }
+
+    /// Brings the counters of suppressed verdicts up to the tally.
+    pub(super) fn suppressed(&mut self, tally: &Tally) {
+        for rule in Rule::ALL {
+            for reason in Suppressed::ALL {
+                let rose =
+                    tally.suppressed(*rule, reason) - self.suppressed.suppressed(*rule, reason);
+                if rose > 0 {
+                    self.metrics.suppressed(rule.label(), reason.label(), rose);
+                }
+            }
+        }
+        self.suppressed = *tally;
+    }
+
+    pub(super) fn arm(&self, rule: Rule, armed: bool) {
+        debug_assert!(DETECTORS.iter().any(|detector| detector.rule == rule));
+        if armed {
+            self.metrics.arm_rule(rule.label());
+        } else {
+            self.metrics.disarm_rule(rule.label());
+        }
+        self.metrics.set_degraded(rule.label(), names::PROBE_MISSING, !armed);
+    }
+
+    /// Exports the rows of what the attached functions let us observe.
+    pub(super) fn observe_functions(&self, functions: &[&str]) {
+        for (scope, needs) in [
+            (Scope::IoEnd, ["ext4_init_io_end", "ext4_release_io_end"]),
+            (Scope::Bio, ["submit_bio", "ext4_end_bio"]),
+            (Scope::DirectIo, ["ext4_file_write_iter", "ext4_dio_write_end_io"]),
+            (Scope::Fsync, ["ext4_sync_file", "ext4_sync_file"]),
+        ] {
+            if needs.iter().all(|function| functions.contains(function)) {
+                self.metrics.observing(scope);
+            }
+        }
+    }
+
+    pub(super) fn probe(&self, probe: ProbeId, function: &str, backend: &'static str) {
+        self.metrics.probe_attached(probe, function, backend);
+    }
+
+    pub(super) fn probe_gone(&self, probe: ProbeId) {
+        self.metrics.probe_detached(probe);
+    }
+}

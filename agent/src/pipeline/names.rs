@@ -1,0 +1,71 @@
+//! The label lists that the metrics are set up with, each taken from the table that owns it.
+
+use endiod_wire::wire::RECORDS;
+
+use crate::{
+    decode::Malformed,
+    detect::{Rule, Suppressed},
+    lifecycle::{State, Table},
+    metrics::Names,
+    probes::PROBES,
+};
+
+/// Stage of a loss: the ring between programs and agent.
+pub(crate) const RING: &str = "ring";
+/// Reason: it was full.
+pub(crate) const FULL: &str = "full";
+/// Stage of a loss: the decoder.
+pub(crate) const DECODE: &str = "decode";
+/// Stage of a loss: the sequence windows.
+pub(crate) const SEQUENCE: &str = "sequence";
+/// Reason: the number came before, or after it was given up.
+pub(crate) const REPEATED: &str = "repeated";
+/// Stage of a loss: a fixed-capacity table; the reason is the table.
+pub(crate) const TABLE: &str = "table";
+/// Stage of a loss: the programs' own tables of open spans.
+pub(crate) const PROGRAM: &str = "program";
+/// Reason: no room for another open span.
+pub(crate) const SPANS: &str = "open_spans";
+/// Why a probe missed a hit: its program was already running on that CPU.
+pub(crate) const RECURSION: &str = "recursion";
+/// Why a rule is degraded: a probe it needs is not attached.
+pub(crate) const PROBE_MISSING: &str = "probe_missing";
+
+static EVENT_KINDS: [&str; RECORDS.len()] = {
+    let mut kinds = [""; RECORDS.len()];
+    let mut index = 0;
+    while index < kinds.len() {
+        kinds[index] = RECORDS[index].1;
+        index += 1;
+    }
+    kinds
+};
+
+/// Every list; made once, for the life of the process.
+pub fn names() -> Names {
+    Names {
+        event_kinds: &EVENT_KINDS,
+        states: leak(State::live().map(State::label)),
+        rules: leak(Rule::ALL.iter().map(|rule| rule.label())),
+        probes: leak(PROBES.iter().map(|probe| probe.program)),
+        tables: leak(Table::ALL.iter().map(|table| table.label())),
+        losses: leak(losses()),
+        suppression_reasons: leak(Suppressed::ALL.iter().map(|reason| reason.label())),
+        degraded_reasons: &[PROBE_MISSING],
+        miss_reasons: &[RECURSION],
+    }
+}
+
+fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let malformed = Malformed::ALL.iter().map(|reason| (DECODE, reason.label()));
+    let tables = Table::ALL.iter().map(|table| (TABLE, table.label()));
+    [(RING, FULL), (SEQUENCE, REPEATED), (PROGRAM, SPANS)]
+        .into_iter()
+        .chain(malformed)
+        .chain(tables)
+}
+
+/// The lists live as long as the process; there is one metrics handle in it.
+fn leak<T>(items: impl Iterator<Item = T>) -> &'static [T] {
+    Vec::leak(items.collect())
+}

@@ -1,0 +1,131 @@
+//! Builds the last summary from what the pipeline kept.
+
+use std::collections::BTreeMap;
+
+use endiod_wire::wire::{LANES, RECORDS};
+
+use super::Pipeline;
+use crate::{
+    detect::{Rule, Suppressed},
+    event::{Cpu, FsyncPhase},
+    lifecycle::{Gap, Orphan},
+    metrics::IoEndPhase,
+    report::{CpuStream, DirectIos, Fsyncs, IoEnds, Probes, Quantiles, SCHEMA, Stream, Summary},
+};
+
+impl Pipeline {
+    /// Everything that was seen; `probes` and `seconds` are the caller's, who knows them.
+    pub fn summary(&self, probes: Probes, seconds: f64) -> Summary {
+        let tally = self.detectors.tally();
+        Summary {
+            schema: SCHEMA,
+            kernel: self.release.map(|release| release.to_string()).unwrap_or_default(),
+            seconds,
+            probes: Probes { missed: nonzero(self.totals.missed_by_program()), ..probes },
+            stream: self.stream(),
+            io_ends: self.io_ends(),
+            direct_ios: self.direct_ios(),
+            fsyncs: self.fsyncs(),
+            durations: self.durations(),
+            findings: self.findings.iter().map(Summary::finding).collect(),
+            findings_repeated: self.findings_left_out + tally.repeated.iter().sum::<u64>(),
+            suppressed: nonzero(Rule::ALL.iter().flat_map(|rule| {
+                Suppressed::ALL.into_iter().map(move |reason| {
+                    let name = format!("{}: {}", rule.label(), reason.label());
+                    (name, tally.suppressed(*rule, reason))
+                })
+            })),
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        let kinds = RECORDS.iter().zip(self.totals.by_kind);
+        let cpus = (0..).map(Cpu).zip(&self.totals.cpus);
+        Stream {
+            events: nonzero(kinds.map(|((_, name, _), count)| ((*name).to_owned(), count))),
+            malformed: self.totals.malformed,
+            cpus: cpus
+                .filter(|(_, totals)| totals.emitted > 0)
+                .map(|(cpu, totals)| {
+                    let (emitted, dropped) = (totals.emitted, totals.dropped);
+                    self.cpu(CpuStream { cpu: cpu.0, emitted, dropped, ..CpuStream::default() })
+                })
+                .collect(),
+        }
+    }
+
+    /// Adds what the sequence windows of a CPU's lanes say: a number is missing if it was given out
+    /// and did not arrive, lost in the window or not yet.
+    fn cpu(&self, mut cpu: CpuStream) -> CpuStream {
+        for lane in 0..LANES {
+            let lane = u8::try_from(lane).expect("there are 8 lanes");
+            let Some(counts) = self.sequences.lane(Some(Cpu(cpu.cpu)), lane) else { continue };
+            cpu.seen += counts.seen;
+            cpu.duplicates += counts.repeated;
+        }
+        cpu.missing = cpu.emitted.saturating_sub(cpu.seen);
+        cpu
+    }
+
+    fn io_ends(&self) -> IoEnds {
+        let summary = self.lifecycle.summary();
+        let orphans = Orphan::ALL.iter().map(|orphan| (orphan.label(), summary.orphan(*orphan)));
+        let gaps = Gap::ALL.iter().zip(summary.incomplete);
+        IoEnds {
+            born: summary.io_ends_born,
+            adopted: summary.io_ends_adopted,
+            released: summary.io_ends_released,
+            lost: summary.io_ends_lost,
+            in_flight: self.lifecycle.live()[0],
+            complete: summary.lives_complete,
+            ranges: self.meter.ranges,
+            bios_attached: summary.bios_attached,
+            bios_ended: summary.bios_ended,
+            puts: summary.puts,
+            queued: self.meter.queued,
+            converted: summary.conversions,
+            conversion_errors: summary.conversion_errors,
+            orphans: nonzero(orphans.map(|(name, count)| (name.to_owned(), count))),
+            incomplete: nonzero(gaps.map(|(gap, count)| (gap.label().to_owned(), count))),
+        }
+    }
+
+    fn direct_ios(&self) -> DirectIos {
+        let summary = self.lifecycle.summary();
+        DirectIos {
+            started: summary.direct_ios_begun,
+            completed: summary.direct_ios_completed,
+            not_direct: summary.direct_ios_refused,
+            in_flight: self.lifecycle.live()[1],
+            errors: summary.direct_io_errors,
+        }
+    }
+
+    fn fsyncs(&self) -> Fsyncs {
+        let summary = self.lifecycle.summary();
+        Fsyncs {
+            started: summary.fsyncs_begun,
+            completed: summary.fsyncs_completed,
+            in_flight: self.lifecycle.live()[2],
+            errors: summary.fsync_errors,
+        }
+    }
+
+    fn durations(&self) -> BTreeMap<String, Quantiles> {
+        let durations = &self.meter.durations;
+        let io_end = IoEndPhase::ALL.iter().map(|phase| format!("io_end {}", phase.label()));
+        let phase = FsyncPhase::ALL.iter().map(|phase| format!("fsync phase {}", phase.label()));
+        let fsync = durations.fsync.iter().map(|(op, octaves)| ((*op).to_owned(), octaves));
+        io_end
+            .zip(&durations.io_end)
+            .chain([("direct I/O".to_owned(), &durations.direct_io)])
+            .chain(fsync)
+            .chain(phase.zip(&durations.fsync_phase))
+            .filter_map(|(name, octaves)| Some((name, Quantiles::of(octaves)?)))
+            .collect()
+    }
+}
+
+fn nonzero(counts: impl Iterator<Item = (String, u64)>) -> BTreeMap<String, u64> {
+    counts.filter(|(_, count)| *count > 0).collect()
+}

@@ -1,0 +1,259 @@
+//! What a run says at its end: conservation totals, phases, findings; as text or as JSON.
+//!
+//! The text is for people, the JSON for tests and programs; both are written from [`Summary`]. It
+//! must never compute: what is not in the summary is not known.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{finding::Finding, octaves::Octaves};
+
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that one run saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Length of the run, seconds.
+    pub seconds: f64,
+    /// What became of the probes.
+    pub probes: Probes,
+    /// The stream and what was lost of it.
+    pub stream: Stream,
+    /// io_ends.
+    pub io_ends: IoEnds,
+    /// Direct writes.
+    pub direct_ios: DirectIos,
+    /// fsyncs.
+    pub fsyncs: Fsyncs,
+    /// Durations by what they measure.
+    pub durations: BTreeMap<String, Quantiles>,
+    /// Confirmed findings, as their own schema says.
+    pub findings: Vec<serde_json::Value>,
+    /// Findings beyond the first of their object and rule, and those that found no room.
+    pub findings_repeated: u64,
+    /// Verdicts that were not pronounced, by rule and reason.
+    pub suppressed: BTreeMap<String, u64>,
+}
+
+/// What became of the probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probes {
+    /// Attached.
+    pub attached: usize,
+    /// This kernel has no such function and needs none.
+    pub absent: usize,
+    /// Could not be attached: program and reason.
+    pub failed: BTreeMap<String, String>,
+    /// Hits that the kernel skipped because the program was already running on that CPU, by program.
+    pub missed: BTreeMap<String, u64>,
+}
+
+/// The stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Records of the programs that were decoded, by kind.
+    pub events: BTreeMap<String, u64>,
+    /// Records that could not be decoded.
+    pub malformed: u64,
+    /// Per CPU.
+    pub cpus: Vec<CpuStream>,
+}
+
+/// One CPU's part of the stream: `seen + dropped = emitted` once the programs are detached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuStream {
+    /// The CPU.
+    pub cpu: u16,
+    /// Records that the programs tried to emit, as they counted.
+    pub emitted: u64,
+    /// Of those, records that found no room in the ring, as they counted.
+    pub dropped: u64,
+    /// Distinct sequence numbers that arrived.
+    pub seen: u64,
+    /// Numbers that never arrived.
+    pub missing: u64,
+    /// Numbers that arrived twice.
+    pub duplicates: u64,
+}
+
+/// io_ends: `born + adopted = released + lost + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoEnds {
+    /// Births seen.
+    pub born: u64,
+    /// First seen after their birth.
+    pub adopted: u64,
+    /// Releases seen, of those two.
+    pub released: u64,
+    /// Of those two, whose address was born again before a release was seen.
+    pub lost: u64,
+    /// Alive at the end.
+    pub in_flight: u64,
+    /// Lives seen from birth to release without a gap.
+    pub complete: u64,
+    /// Ranges added.
+    pub ranges: u64,
+    /// Bios attached.
+    pub bios_attached: u64,
+    /// Bios ended.
+    pub bios_ended: u64,
+    /// References dropped.
+    pub puts: u64,
+    /// Lives that were queued for the worker.
+    pub queued: u64,
+    /// Conversions that returned.
+    pub converted: u64,
+    /// Conversions that returned an error.
+    pub conversion_errors: u64,
+    /// Events of an io_end that had no start, and what else did not fit, by kind.
+    pub orphans: BTreeMap<String, u64>,
+    /// Lives with a gap, by reason.
+    pub incomplete: BTreeMap<String, u64>,
+}
+
+/// Direct writes: `started = completed + not_direct + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectIos {
+    /// Begun with IOCB_DIRECT.
+    pub started: u64,
+    /// Completed by `ext4_dio_write_end_io`.
+    pub completed: u64,
+    /// Returned without: refused, or written through the page cache.
+    pub not_direct: u64,
+    /// Open at the end.
+    pub in_flight: u64,
+    /// Completed with an error.
+    pub errors: u64,
+}
+
+/// fsyncs: `started = completed + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fsyncs {
+    /// Entries of `ext4_sync_file`.
+    pub started: u64,
+    /// Returns.
+    pub completed: u64,
+    /// Open at the end.
+    pub in_flight: u64,
+    /// Returned with an error.
+    pub errors: u64,
+}
+
+/// A distribution; quantiles are upper edges of octaves, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// How many.
+    pub count: u64,
+    /// Half took no longer.
+    pub p50_seconds: f64,
+    /// 99 of 100 took no longer.
+    pub p99_seconds: f64,
+    /// The longest.
+    pub max_seconds: f64,
+}
+
+impl Quantiles {
+    /// Of what was observed; `None` when nothing was.
+    pub fn of(octaves: &Octaves) -> Option<Self> {
+        Some(Quantiles {
+            count: octaves.count(),
+            p50_seconds: octaves.quantile_secs(0.5)?,
+            p99_seconds: octaves.quantile_secs(0.99)?,
+            max_seconds: octaves.max().as_secs_f64(),
+        })
+    }
+}
+
+impl Summary {
+    /// Records the programs tried to emit, all CPUs.
+    pub fn emitted(&self) -> u64 {
+        self.stream.cpus.iter().map(|cpu| cpu.emitted).sum()
+    }
+
+    /// Records that found no room in the ring, all CPUs.
+    pub fn dropped(&self) -> u64 {
+        self.stream.cpus.iter().map(|cpu| cpu.dropped).sum()
+    }
+
+    /// Hits that the kernel skipped, all programs.
+    pub fn missed(&self) -> u64 {
+        self.probes.missed.values().sum()
+    }
+
+    /// A finding as its JSON.
+    pub fn finding(finding: &Finding) -> serde_json::Value {
+        serde_json::to_value(finding).expect("a finding has string keys and finite numbers only")
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { kernel, seconds, probes, io_ends, direct_ios, fsyncs, .. } = self;
+        writeln!(f, "kernel      {kernel}, watched for {seconds:.1} s")?;
+        write!(f, "probes      {} attached", probes.attached)?;
+        writeln!(f, ", {} failed, {} hits missed", probes.failed.len(), self.missed())?;
+        write!(f, "events      {} emitted, {} lost", self.emitted(), self.dropped())?;
+        writeln!(f, ", {} malformed", self.stream.malformed)?;
+        write!(f, "io_ends     {} born, {} adopted", io_ends.born, io_ends.adopted)?;
+        writeln!(f, ", {} released, {} in flight", io_ends.released, io_ends.in_flight)?;
+        write!(f, "            {} bios attached", io_ends.bios_attached)?;
+        writeln!(f, ", {} ended; {} queued for the worker", io_ends.bios_ended, io_ends.queued)?;
+        write!(
+            f,
+            "direct I/O  {} started, {} completed",
+            direct_ios.started, direct_ios.completed
+        )?;
+        writeln!(f, ", {} not direct, {} errors", direct_ios.not_direct, direct_ios.errors)?;
+        write!(f, "fsync       {} started, {} returned", fsyncs.started, fsyncs.completed)?;
+        writeln!(f, ", {} errors", fsyncs.errors)?;
+        self.fmt_durations(f)?;
+        self.fmt_findings(f)
+    }
+}
+
+impl Summary {
+    fn fmt_durations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.durations.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{:<28}{:>8}{:>12}{:>12}{:>12}",
+            "durations", "count", "p50 ≤", "p99 ≤", "max"
+        )?;
+        for (name, row) in &self.durations {
+            let Quantiles { count, p50_seconds, p99_seconds, max_seconds } = *row;
+            let [p50, p99, max] = [p50_seconds, p99_seconds, max_seconds].map(human_seconds);
+            writeln!(f, "{name:<28}{count:>8}{p50:>12}{p99:>12}{max:>12}")?;
+        }
+        Ok(())
+    }
+
+    fn fmt_findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        if self.findings.is_empty() {
+            writeln!(f, "findings    none")?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "finding     {finding}")?;
+        }
+        for (reason, count) in &self.suppressed {
+            writeln!(f, "suppressed  {count} × {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+fn human_seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}

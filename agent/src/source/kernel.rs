@@ -1,0 +1,331 @@
+//! The kernel as a source: loads the programs, attaches them by the `PROBES` table, drains the ring.
+//!
+//! Only this module and those below it import aya. It must never look into a record: it moves bytes
+//! and adds the agent's own records (`own`) for what only the attaching side knows.
+//!
+//! ```text
+//! open ──► announce (HOST, CONFIG, SYMBOL, ATTACH) ──► drain … tick (LOSS, MISSES, TICK) … ──► close
+//! ```
+
+mod attach;
+pub mod btf;
+mod counters;
+mod object;
+mod offsets;
+
+use std::{collections::HashMap, io, os::fd::AsRawFd};
+
+use aya::{Ebpf, EbpfLoader, maps::RingBuf};
+use endiod_wire::wire::{backend, config_key};
+use tokio::io::{Interest, unix::AsyncFd};
+
+pub use attach::Verdict;
+pub use object::for_kernel as object;
+pub use offsets::OffsetsError;
+
+use crate::{
+    event::{Cpu, ProbeId},
+    host::Host,
+    limits,
+    source::own::OwnRecords,
+};
+
+/// Why the kernel cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The agent was built without the programs.
+    #[error(
+        "this endiod was built without probes: run `cargo xtask setup`, which gets bpf-linker and a \
+         compiler with the standard library's source, and build again"
+    )]
+    NoPrograms,
+    /// Privileges are missing.
+    #[error("cannot load tracing programs without {missing}: run as root (sudo endiod run)")]
+    Privileges {
+        /// The capabilities.
+        missing: &'static str,
+    },
+    /// The kernel is too old.
+    #[error(
+        "kernel {release} is too old: endiod needs the BPF ring buffer and fentry, 5.10 or newer"
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
+    },
+    /// No type information.
+    #[error(
+        "this kernel shows no BTF at /sys/kernel/btf/vmlinux: it was built without \
+         CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
+    )]
+    NoBtf,
+    /// ext4 is not part of the kernel image.
+    #[error(
+        "ext4 is not built into this kernel ({state}): this version attaches to built-in ext4 only"
+    )]
+    Ext4NotBuiltIn {
+        /// What was found instead.
+        state: &'static str,
+    },
+    /// A constant is missing.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// BTF could not be read.
+    #[error("cannot read the kernel's BTF: {0}")]
+    Btf(#[from] btf::BtfError),
+    /// No program could be attached.
+    #[error("the kernel refused every tracing program; the first, {probe}: {reason}{hint}")]
+    Refused {
+        /// The first probe.
+        probe: &'static str,
+        /// What the kernel said.
+        reason: String,
+        /// The fix, where we know it.
+        hint: String,
+    },
+    /// aya could not load the object.
+    #[error("cannot load the programs' maps: {0}")]
+    Load(String),
+    /// A file of the host could not be read.
+    #[error("cannot read {what}: {source}")]
+    Io {
+        /// What was read.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The kernel, being watched.
+pub struct KernelSource {
+    ebpf: Ebpf,
+    ring: AsyncFd<RingBuf<aya::maps::MapData>>,
+    counters: counters::Counters,
+    own: OwnRecords,
+    verdicts: Vec<Verdict>,
+    release: String,
+    cpus: u32,
+    end_bio: u64,
+    ring_bytes: u32,
+    /// Most bytes that one drain found since the last tick.
+    used_bytes_max: usize,
+}
+
+impl KernelSource {
+    /// Loads and attaches everything that this kernel takes; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Why nothing can be watched here, with the fix where we know it.
+    pub fn open(host: &Host, ring_bytes: u32) -> Result<Self, KernelError> {
+        let release = host.release().map_err(|source| io_error("the kernel release", source))?;
+        let version = host.version().map_err(|source| io_error("the kernel release", source))?;
+        if version < (5, 10) {
+            return Err(KernelError::TooOld { release });
+        }
+        let object = object(version).ok_or(KernelError::NoPrograms)?;
+        if let Some(missing) = host.missing_capability() {
+            return Err(KernelError::Privileges { missing });
+        }
+        let btf_bytes = read_btf(host)?;
+        let facts = btf::Btf::parse(&btf_bytes)?;
+        check_built_in(host, &facts)?;
+        let symbols =
+            host.symbols(offsets::SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
+        let constants = offsets::find(&facts, &symbols)?;
+        counters::raise_memlock_limit();
+        let mut ebpf = load(object, &constants, ring_bytes)?;
+        start_log(&mut ebpf);
+        let verdicts = attach::attach_all(&mut ebpf, &facts)?;
+        attach::refuse_if_none(&verdicts, host)?;
+        let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+        Ok(KernelSource {
+            ring: readable(ring).map_err(|source| io_error("the ring", source))?,
+            counters: counters::Counters::open(&mut ebpf)?,
+            own: OwnRecords::default(),
+            verdicts,
+            cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
+            release,
+            end_bio: end_bio(&symbols),
+            ring_bytes,
+            used_bytes_max: 0,
+            ebpf,
+        })
+    }
+
+    /// Writes what the stream begins with: host, bounds, symbols, probes.
+    pub fn announce(&mut self, hash_key: u64, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.host(self.cpus, &self.release, hash_key, deliver);
+        for (key, bound) in [
+            (config_key::IO_ENDS_MAX, limits::IO_ENDS_MAX),
+            (config_key::DIRECT_IOS_MAX, limits::DIRECT_IOS_MAX),
+            (config_key::FSYNCS_MAX, limits::FSYNCS_MAX),
+        ] {
+            self.own.config(key, bound as u64, deliver);
+        }
+        self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
+        for (id, verdict) in (0..).map(ProbeId).zip(&self.verdicts) {
+            let backend = match verdict {
+                Verdict::Attached => backend::FENTRY,
+                Verdict::Absent(_) | Verdict::Failed(_) => backend::NONE,
+            };
+            self.own.attach(id, backend, deliver);
+        }
+    }
+
+    /// Waits until the ring holds something.
+    ///
+    /// # Errors
+    /// The ring's file descriptor broke.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        self.ring.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Delivers every record that the ring holds now, and returns their bytes.
+    pub fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> usize {
+        let mut bytes = 0;
+        while let Some(record) = self.ring.get_mut().next() {
+            bytes += record.len();
+            deliver(&record);
+        }
+        self.used_bytes_max = self.used_bytes_max.max(bytes);
+        bytes
+    }
+
+    /// Drains, then writes what was lost and missed so far, and closes the epoch.
+    pub fn tick(&mut self, deliver: &mut dyn FnMut(&[u8])) {
+        self.drain(deliver);
+        self.totals(deliver);
+        self.own.tick(deliver);
+    }
+
+    /// Writes what the programs lost and the kernel skipped; each record is stamped after its total
+    /// was read, which is what dates a loss.
+    fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) {
+        for totals in self.counters.read() {
+            self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
+        }
+        for (id, total) in attach::misses(&self.ebpf, &self.verdicts) {
+            self.own.misses(id, total, deliver);
+        }
+    }
+
+    /// Announces a device before its first use.
+    pub fn announce_device(
+        &mut self,
+        dev: crate::event::DevId,
+        name: &str,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        self.own.device(dev, name, deliver);
+    }
+
+    /// Closes the last epoch, detaches every program, delivers what they still wrote. Programs go one
+    /// by one, so no TICK follows: what the last ones saw alone must not be taken for the whole.
+    pub fn close(mut self, deliver: &mut dyn FnMut(&[u8])) {
+        self.tick(deliver);
+        let detached = attach::detach_all(&mut self.ebpf, &self.verdicts);
+        self.drain(deliver);
+        self.totals(deliver);
+        for id in detached {
+            self.own.detach(id, deliver);
+        }
+    }
+
+    /// What became of each probe, by its index in `PROBES`.
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// Size of the ring, bytes.
+    pub fn ring_bytes(&self) -> u32 {
+        self.ring_bytes
+    }
+
+    /// Most bytes that one drain found since this was last asked.
+    pub fn take_used_bytes_max(&mut self) -> usize {
+        std::mem::take(&mut self.used_bytes_max)
+    }
+
+    /// Spans that found no room in the programs' tables of open spans, all CPUs.
+    pub fn untracked(&self) -> u64 {
+        self.counters.untracked()
+    }
+}
+
+fn io_error(what: &'static str, source: io::Error) -> KernelError {
+    KernelError::Io { what, source }
+}
+
+fn end_bio(symbols: &HashMap<String, u64>) -> u64 {
+    symbols.get("ext4_end_bio").copied().expect("offsets::find found it")
+}
+
+fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
+    let path = host.btf_path().ok_or(KernelError::NoBtf)?;
+    std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
+}
+
+fn check_built_in(host: &Host, facts: &btf::Btf<'_>) -> Result<(), KernelError> {
+    if facts.has_function("ext4_sync_file") {
+        return Ok(());
+    }
+    let state = if host.module_loaded("ext4") { "it is a module" } else { "it is not loaded" };
+    Err(KernelError::Ext4NotBuiltIn { state })
+}
+
+fn load(
+    object: &[u8],
+    constants: &offsets::Constants,
+    ring_bytes: u32,
+) -> Result<Ebpf, KernelError> {
+    let mut loader = EbpfLoader::new();
+    for (name, value) in &constants.words {
+        loader.override_global(name, value, true);
+    }
+    for (name, value) in &constants.addresses {
+        loader.override_global(name, value, true);
+    }
+    loader.map_max_entries("EVENTS", ring_bytes);
+    loader.load(object).map_err(|error| KernelError::Load(attach::reason(&error)))
+}
+
+/// Takes a map out of the object and gives it its type.
+fn take_map<T, E: std::error::Error + 'static>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    into: impl FnOnce(aya::maps::Map) -> Result<T, E>,
+) -> Result<T, KernelError> {
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))?;
+    into(map).map_err(|error| KernelError::Load(format!("map {name}: {}", attach::reason(&error))))
+}
+
+/// Registers a descriptor with the runtime, for reading.
+fn readable<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: both callers hand over the owner of an open descriptor (a map's), which stays the same
+    // until the AsyncFd gives it back or drops it.
+    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
+/// Brings the programs' log lines into ours and has one program write the first.
+fn start_log(ebpf: &mut Ebpf) {
+    let logger = aya_log::EbpfLogger::init(ebpf)
+        .map_err(|error| error.to_string())
+        .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
+    let mut logger = match logger {
+        Ok(logger) => logger,
+        Err(reason) => return log::warn!("the programs' log cannot be read: {reason}"),
+    };
+    tokio::spawn(async move {
+        while let Ok(mut guard) = logger.readable_mut().await {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    });
+    if let Err(reason) = attach::run_hello(ebpf) {
+        log::warn!("the programs' first log line did not come: {reason}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Attaches the programs by the `PROBES` table, each on its own: one that fails costs only what it
+//! witnesses, and says why.
+
+use std::{error::Error, fs, os::fd::AsFd as _, os::fd::AsRawFd as _};
+
+use aya::{
+    Btf as KernelBtf, Ebpf,
+    programs::{FEntry, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+
+use super::{KernelError, btf::Btf};
+use crate::{
+    event::ProbeId,
+    host::Host,
+    probes::{Edge, PROBES, Presence, Probe},
+};
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is attached.
+    Attached,
+    /// This kernel has no such function, and need not: the table says what stands in.
+    Absent(&'static str),
+    /// It could not be attached: what it witnesses is lost.
+    Failed(String),
+}
+
+/// Loads and attaches every program; a probe's verdict has its index in the table.
+pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict>, KernelError> {
+    let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
+    Ok(PROBES.iter().map(|probe| attach(ebpf, &btf, facts, probe)).collect())
+}
+
+fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> Verdict {
+    match (facts.has_function(probe.function), probe.presence) {
+        (false, Presence::Some(on)) => return Verdict::Absent(on),
+        (false, Presence::Always) => {
+            let function = probe.function;
+            return Verdict::Failed(format!("this kernel's BTF has no function {function}"));
+        }
+        (true, _) => {}
+    }
+    match load_and_attach(ebpf, btf, probe) {
+        Ok(()) => Verdict::Attached,
+        Err(error) => Verdict::Failed(reason(&*error)),
+    }
+}
+
+fn load_and_attach(ebpf: &mut Ebpf, btf: &KernelBtf, probe: &Probe) -> Result<(), Box<dyn Error>> {
+    let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
+    match probe.edge {
+        Edge::Entry => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(probe.function, btf)?;
+            program.attach()?;
+        }
+        Edge::Exit => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(probe.function, btf)?;
+            program.attach()?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails if no program at all is attached, with the first refusal and what may be behind it.
+pub(super) fn refuse_if_none(verdicts: &[Verdict], host: &Host) -> Result<(), KernelError> {
+    if verdicts.contains(&Verdict::Attached) {
+        return Ok(());
+    }
+    let first = PROBES.iter().zip(verdicts).find_map(|(probe, verdict)| match verdict {
+        Verdict::Failed(reason) => Some((probe.program, reason.clone())),
+        Verdict::Attached | Verdict::Absent(_) => None,
+    });
+    let (probe, reason) = first.unwrap_or(("none", "no function exists".to_owned()));
+    let hint = match host.lockdown().as_deref() {
+        Some("none") | None => {
+            "; the kernel may be locked down or built without CONFIG_FUNCTION_TRACER"
+        }
+        Some(_) => {
+            "; the kernel is locked down (/sys/kernel/security/lockdown), which refuses them"
+        }
+    };
+    Err(KernelError::Refused { probe, reason, hint: hint.to_owned() })
+}
+
+/// Unloads every attached program, which detaches it, and returns which they were.
+pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> {
+    let mut detached = Vec::new();
+    for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
+        if *verdict != Verdict::Attached {
+            continue;
+        }
+        match unload(ebpf, probe) {
+            Ok(()) => detached.push(id),
+            Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
+        }
+    }
+    detached
+}
+
+fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
+    let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
+    match probe.edge {
+        Edge::Entry => <&mut FEntry>::try_from(program)?.unload()?,
+        Edge::Exit => <&mut FExit>::try_from(program)?.unload()?,
+    }
+    Ok(())
+}
+
+/// Hits that the kernel skipped, per probe (`recursion_misses`, from 5.12; absent before).
+pub(super) fn misses(ebpf: &Ebpf, verdicts: &[Verdict]) -> Vec<(ProbeId, u64)> {
+    (0..)
+        .map(ProbeId)
+        .zip(PROBES)
+        .zip(verdicts)
+        .filter(|(_, verdict)| **verdict == Verdict::Attached)
+        .filter_map(|((id, probe), _)| Some((id, recursion_misses(ebpf.program(probe.program)?)?)))
+        .collect()
+}
+
+fn recursion_misses(program: &Program) -> Option<u64> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
+}
+
+/// Runs the program that writes the first log line.
+pub(super) fn run_hello(ebpf: &mut Ebpf) -> Result<(), String> {
+    let run = |ebpf: &mut Ebpf| -> Result<(), Box<dyn Error>> {
+        let program = ebpf.program_mut("hello").ok_or("the object has no program hello")?;
+        let hello: &mut RawTracePoint = program.try_into()?;
+        hello.load()?;
+        hello.test_run(RawTracePointRunOptions::new())?;
+        hello.unload()?;
+        Ok(())
+    };
+    run(ebpf).map_err(|error| reason(&*error))
+}
+
+/// An error with its causes in one line; of a verifier's log, the last lines.
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
+    const LOG_LINES_MAX: usize = 6;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match lines.len() {
+        0 | 1 => lines.concat(),
+        count => {
+            let tail = &lines[count.saturating_sub(LOG_LINES_MAX).max(1)..];
+            format!("{} … {}", lines[0], tail.join(" | "))
+        }
+    }
+}

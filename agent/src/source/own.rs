@@ -1,0 +1,109 @@
+//! Records that the agent writes into the stream itself: host, bounds, probes, time and loss.
+//!
+//! What is behind the decoder learns time, loss and names from these records only, so that a
+//! recording replays to the same verdicts.
+
+use std::mem::size_of;
+
+use endiod_wire::wire::{self, Header, Record, bytes_of};
+
+use crate::{
+    clock,
+    event::{Cpu, DevId, Name, ProbeId},
+};
+
+/// Writes the agent's records, numbered on their own.
+#[derive(Debug, Default)]
+pub struct OwnRecords {
+    seq: u64,
+    ticks: u64,
+}
+
+impl OwnRecords {
+    fn header<R: Record>(&mut self) -> Header {
+        self.seq += 1;
+        Header {
+            kind: R::KIND,
+            len: u16::try_from(size_of::<R>()).expect("records are at most 256 bytes"),
+            cpu: wire::AGENT_CPU,
+            lane: 0,
+            context: wire::context::TASK,
+            seq: self.seq,
+            time_ns: clock::monotonic().0,
+            tid: 0,
+            tgid: std::process::id(),
+        }
+    }
+
+    /// The host; the stream's first record.
+    pub fn host(
+        &mut self,
+        cpus: u32,
+        release: &str,
+        hash_key: u64,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        let header = self.header::<wire::Host>();
+        let release = Name::<64>::new(release).0;
+        let version = wire::VERSION;
+        deliver(bytes_of(&wire::Host { header, version, pad: 0, cpus, release, hash_key }));
+    }
+
+    /// A device, before its first use.
+    pub fn device(&mut self, dev: DevId, name: &str, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Device>();
+        let name = Name::<32>::new(name).0;
+        deliver(bytes_of(&wire::Device { header, dev: dev.0, pad: 0, name }));
+    }
+
+    /// A kernel symbol, before its first use.
+    pub fn symbol(&mut self, address: u64, name: &str, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Symbol>();
+        let name = Name::<64>::new(name).0;
+        deliver(bytes_of(&wire::Symbol { header, address, name }));
+    }
+
+    /// A bound in force, one of `wire::config_key`.
+    pub fn config(&mut self, key: u32, value: u64, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Config>();
+        deliver(bytes_of(&wire::Config { header, key, pad: 0, value }));
+    }
+
+    /// A probe was attached by that back end, or could not be.
+    pub fn attach(&mut self, probe: ProbeId, backend: u8, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Attach>();
+        deliver(bytes_of(&wire::Attach { header, probe: probe.0, backend, pad: [0; 3] }));
+    }
+
+    /// A probe was detached.
+    pub fn detach(&mut self, probe: ProbeId, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Detach>();
+        deliver(bytes_of(&wire::Detach { header, probe: probe.0, pad: 0 }));
+    }
+
+    /// One CPU's totals; to be written after the ring was drained.
+    pub fn loss(
+        &mut self,
+        of_cpu: Cpu,
+        emitted: u64,
+        dropped: u64,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        let header = self.header::<wire::Loss>();
+        let of_cpu = u32::from(of_cpu.0);
+        deliver(bytes_of(&wire::Loss { header, of_cpu, pad: 0, emitted, dropped }));
+    }
+
+    /// One probe's skipped hits since attach.
+    pub fn misses(&mut self, probe: ProbeId, total: u64, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::Misses>();
+        deliver(bytes_of(&wire::Misses { header, probe: probe.0, pad: 0, total }));
+    }
+
+    /// Closes an epoch: everything before it was emitted before it.
+    pub fn tick(&mut self, deliver: &mut dyn FnMut(&[u8])) {
+        self.ticks += 1;
+        let header = self.header::<wire::Tick>();
+        deliver(bytes_of(&wire::Tick { header, ordinal: self.ticks }));
+    }
+}

@@ -1,0 +1,273 @@
+//! The tracker and the rules, by example: text in, text out.
+//!
+//! Each `tests/data/*.trace` is a trace in the notation of `lifecycle/notation.rs`, a line `---` and
+//! what the core says of it: steps, findings, totals that are not zero. A new expectation is written
+//! by running with `ENDIOD_UPDATE=1`, and read before it is kept.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+#[path = "lifecycle/allocation.rs"]
+mod allocation;
+#[path = "lifecycle/crimes.rs"]
+mod crimes;
+#[path = "lifecycle/notation.rs"]
+mod notation;
+#[path = "lifecycle/world.rs"]
+mod world;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use endiod::detect::{DETECTORS, Detectors, Rule, Suppressed};
+use endiod::event::{Event, IoEndAddr, Nanos};
+use endiod::finding::{AddressKey, Finding};
+use endiod::lifecycle::{
+    Capacities, Gap, IoEnd, IoEndStep, Lifecycle, Orphan, Phases, State, Step, Table,
+};
+
+use notation::Line;
+
+/// The core, and what it said.
+struct Core {
+    lifecycle: Lifecycle,
+    detectors: Detectors,
+    text: String,
+    findings: Vec<Finding>,
+    last: Nanos,
+}
+
+impl Core {
+    fn new(io_ends: usize) -> Self {
+        let capacities = Capacities { io_ends, direct_ios: 64, fsyncs: 64 };
+        let lifecycle = Lifecycle::new(capacities);
+        Core {
+            lifecycle,
+            detectors: Detectors::new(),
+            text: String::new(),
+            findings: Vec::new(),
+            last: Nanos(0),
+        }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        let Core { lifecycle, detectors, text, findings, last } = self;
+        *last = event.stamp.at;
+        lifecycle.observe(event, &mut |step| {
+            detectors.step(&step);
+            tell(text, event.stamp.at, &step);
+        });
+        detectors.observe(event, &mut |verdict| {
+            let finding = Finding::new(verdict, AddressKey(0), None);
+            writeln!(text, "FINDING {finding}").unwrap();
+            findings.push(finding);
+        });
+    }
+
+    fn direct(&mut self, directive: &str) {
+        match directive {
+            "claim_probe" => self.lifecycle.set_claim_probe(true),
+            "note_loss" => self.detectors.note_loss(),
+            "finish" => self.detectors.finish(),
+            "io_ends" => {}
+            other => panic!("unknown directive {other}"),
+        }
+    }
+
+    /// Totals that are not zero, and what is in flight.
+    fn close(mut self) -> String {
+        let summary = *self.lifecycle.summary();
+        let text = &mut self.text;
+        let mut say = |what: &str, label: &str, count: u64| {
+            if count > 0 {
+                writeln!(text, "{what} {label} {count}").unwrap();
+            }
+        };
+        for gap in Gap::ALL {
+            say("incomplete", gap.label(), summary.incomplete[*gap as usize]);
+        }
+        for orphan in Orphan::ALL {
+            say("orphan", orphan.label(), summary.orphan(*orphan));
+        }
+        for table in Table::ALL {
+            say("table_full", table.label(), summary.full(*table));
+        }
+        for rule in Rule::ALL {
+            say("repeated", rule.label(), self.detectors.tally().repeated[*rule as usize]);
+            for reason in Suppressed::ALL {
+                let label = format!("{} {}", rule.label(), reason.label());
+                say("suppressed", &label, self.detectors.tally().suppressed(*rule, reason));
+            }
+        }
+        let levels = self.lifecycle.in_flight(self.last);
+        for state in State::live() {
+            let level = levels.io_ends_in(state);
+            if let Some(Nanos(age)) = level.oldest_age {
+                writeln!(self.text, "live {} {} age {age}", state.label(), level.count).unwrap();
+            }
+        }
+        self.text
+    }
+}
+
+fn name(object: &IoEnd) -> String {
+    let IoEndAddr(addr) = object.id().addr;
+    format!("a{}@{}", addr / notation::address(1), object.id().born.0)
+}
+
+fn tell(text: &mut String, Nanos(at): Nanos, step: &Step<'_>) {
+    match step {
+        Step::IoEndBorn(object) => writeln!(text, "{at} {} born", name(object)),
+        Step::IoEndAdopted(object) => writeln!(text, "{at} {} adopted", name(object)),
+        Step::IoEndLost(object) => writeln!(text, "{at} {} lost", name(object)),
+        Step::IoEndMoved(moved) => tell_move(text, at, moved),
+        Step::IoEndReleased(object) => {
+            let complete = if object.complete() { "complete" } else { "incomplete" };
+            writeln!(text, "{at} {} {complete}{}", name(object), phases(&object.phases()))
+        }
+        Step::DirectIoDone(done) => {
+            let (ns, bytes) = (done.duration.0, done.done_bytes);
+            writeln!(text, "{at} direct_io {ns} bytes={bytes:?} errno={:?}", done.errno)
+        }
+        Step::DirectIoRefused(refused) => writeln!(text, "{at} refused ret={}", refused.ret),
+        Step::FsyncDone(done) => {
+            let phases = done.phases.map(|phase| phase.map(|Nanos(ns)| ns));
+            let (op, ns, errno) = (done.range.op(), done.duration.0, done.errno);
+            writeln!(text, "{at} {op} {ns} phases={phases:?} errno={errno:?}")
+        }
+    }
+    .unwrap();
+}
+
+fn tell_move(text: &mut String, at: u64, step: &IoEndStep<'_>) -> std::fmt::Result {
+    let (object, before, after) = (step.object, step.before.label(), step.object.state().label());
+    let irregular = step.irregular.map(|it| format!(" !{}", it.label())).unwrap_or_default();
+    let refs = object.references();
+    writeln!(
+        text,
+        "{at} {} {} {before}>{after} refs={refs}{irregular}",
+        name(object),
+        step.action.label()
+    )
+}
+
+fn phases(phases: &Phases) -> String {
+    let Phases { submit, device, queue, convert, total } = *phases;
+    let named = [
+        ("submit", submit),
+        ("device", device),
+        ("queue", queue),
+        ("convert", convert),
+        ("total", total),
+    ];
+    let mut text = String::new();
+    for (label, phase) in named {
+        if let Some(Nanos(ns)) = phase {
+            write!(text, " {label}={ns}").unwrap();
+        }
+    }
+    text
+}
+
+/// Runs the trace part of a file.
+fn run(text: &str) -> String {
+    core(text).close()
+}
+
+fn core(text: &str) -> Core {
+    let lines = notation::parse(text);
+    let capacity = lines.iter().find_map(|line| match line {
+        Line::Directive(word, value) if word == "io_ends" => *value,
+        _ => None,
+    });
+    let mut core = Core::new(capacity.unwrap_or(64));
+    for line in &lines {
+        match line {
+            Line::Event(event) => core.observe(event),
+            Line::Directive(word, _) => core.direct(word),
+        }
+    }
+    core
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+/// Compares one file with what the core says; `Err` is the difference.
+fn check(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?}: {error}"))?;
+    let (trace, expected) = text.split_once("---\n").unwrap_or((&text, ""));
+    let told = run(trace);
+    if std::env::var_os("ENDIOD_UPDATE").is_some() {
+        let written = std::fs::write(path, format!("{trace}---\n{told}"));
+        return written.map_err(|error| format!("{path:?}: {error}"));
+    }
+    let file = path.display();
+    (told == expected)
+        .then_some(())
+        .ok_or(format!("{file}\n--- expected\n{expected}--- told\n{told}"))
+}
+
+fn traces() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(data()).unwrap().map(|file| file.unwrap().path());
+    let mut traces: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "trace")).collect();
+    traces.sort();
+    traces
+}
+
+#[test]
+fn every_trace_is_told_as_its_file_says() {
+    let traces = traces();
+    assert!(traces.len() >= 30, "only {} traces", traces.len());
+    let failures: Vec<String> = traces.iter().filter_map(|path| check(path).err()).collect();
+    assert!(
+        failures.is_empty(),
+        "{}\nafter reading the difference: ENDIOD_UPDATE=1 cargo test -p endiod --test lifecycle",
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn every_rule_fires_in_its_named_fixture() {
+    for detector in DETECTORS {
+        let path = data().join(detector.fixture);
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let told = run(text.split_once("---\n").map_or(text.as_str(), |(trace, _)| trace));
+        let fired = told.lines().any(|line| {
+            line.starts_with("FINDING") && line.contains(&format!(" {} (", detector.rule.label()))
+        });
+        assert!(fired, "{} does not fire in {path:?}:\n{told}", detector.rule.label());
+    }
+}
+
+#[test]
+fn a_trace_named_legal_has_neither_finding_nor_suppression_nor_irregular_step() {
+    let legal = |path: &&PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("legal_"))
+    };
+    let mut seen = 0;
+    for path in traces().iter().filter(legal) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let told = run(text.split_once("---\n").unwrap().0);
+        for bad in ["FINDING", "suppressed", " !", "lost", "orphan"] {
+            assert!(!told.contains(bad), "{} has {bad}:\n{told}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 12, "only {seen} legal traces");
+}
+
+#[test]
+fn a_finding_is_the_published_json() {
+    let text = std::fs::read_to_string(data().join("double_process_second_claim.trace")).unwrap();
+    let core = core(text.split_once("---\n").unwrap().0);
+    let [finding] = core.findings.as_slice() else { panic!("one finding") };
+    let told = serde_json::to_string_pretty(finding).unwrap() + "\n";
+    let path = data().join("finding.json");
+    if std::env::var_os("ENDIOD_UPDATE").is_some() {
+        std::fs::write(&path, &told).unwrap();
+    }
+    assert_eq!(told, std::fs::read_to_string(&path).unwrap());
+}

@@ -1,0 +1,67 @@
+//! After `new` the core allocates nothing, however many events it takes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use endiod::detect::Detectors;
+use endiod::event::{Body, Nanos};
+use endiod::lifecycle::{Capacities, Lifecycle};
+use endiod::sequence::{Sequences, Start};
+
+use crate::world::{Kernel, World};
+
+/// The system's allocator, counting what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to `System` unchanged; the count is a thread-local that is
+// initialised at compile time and has no destructor, so touching it never allocates.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's obligations on `layout` are those of `System::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: `at` came from `alloc` above, which is `System`'s.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_core_allocates_nothing_per_event() {
+    let mut lifecycle = Lifecycle::new(Capacities { io_ends: 8, direct_ios: 8, fsyncs: 8 });
+    let mut detectors = Detectors::new();
+    let mut sequences = Sequences::new(8, Start::AtOne);
+    let (mut allocated, mut taken, mut later) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut world = World::new(seed, Kernel::V6_18, 5);
+        while world.step() {}
+        // A reordered tail makes irregular steps and held candidates too.
+        let middle = world.events.len() / 2;
+        world.events[middle..].reverse();
+        let before = ALLOCATIONS.with(Cell::get);
+        for event in &mut world.events {
+            event.stamp.at = Nanos(event.stamp.at.0 + later);
+            sequences.arrive(&event.stamp);
+            lifecycle.observe(event, &mut |step| detectors.step(&step));
+            detectors.observe(event, &mut |_| {});
+            taken += 1;
+        }
+        later += 1_000;
+        let mut tick = world.events[0];
+        tick.body = Body::Tick { ordinal: seed };
+        detectors.observe(&tick, &mut |_| {});
+        allocated += ALLOCATIONS.with(Cell::get) - before;
+    }
+    assert!(taken > 10_000, "only {taken} events");
+    assert!(lifecycle.summary().irregular_steps > 100, "nothing irregular in it");
+    assert_eq!(allocated, 0, "allocations in {taken} events");
+}

@@ -1,0 +1,192 @@
+//! The trace notation: one event per line, text to [`Event`].
+//!
+//! ```text
+//!   <time> cpu<N> task<T>[/softirq|/hardirq|/unknown] <verb> [<object>] [word | key=value]…
+//!   <time> agent <verb> [key=value]…
+//!   # comment
+//! ```
+//!
+//! Image words, for the acts that carry one: `n=<count>` (default 1), `f=<flag>`, `listed`, `ranged`
+//! (the default when bit 0 of the flag is set), `norange`, `noimage`. An object is a letter and a
+//! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. Directives, without a time:
+//! `!claim_probe`, `!io_ends <capacity>`, `!note_loss`, `!finish`.
+
+use endiod::event::{
+    Backend, BioAddr, Body, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino, InodeAddr,
+    InodeId, IoEndAddr, IoEndImage, IocbAddr, Nanos, ProbeId, Seen, Stamp, Task,
+};
+
+/// One line of a trace.
+pub(crate) enum Line {
+    /// An event.
+    Event(Event),
+    /// `!word [number]`.
+    Directive(String, Option<usize>),
+}
+
+/// Parses the part of a file before `---`.
+pub(crate) fn parse(text: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [] => {}
+            [first, ..] if first.starts_with('#') => {}
+            [directive] if directive.starts_with('!') => {
+                lines.push(Line::Directive(directive[1..].to_owned(), None));
+            }
+            [directive, value] if directive.starts_with('!') => {
+                let value = Some(value.parse().expect("a directive takes a number"));
+                lines.push(Line::Directive(directive[1..].to_owned(), value));
+            }
+            words => {
+                let event = event(words, number as u64 + 1);
+                lines.push(Line::Event(event.unwrap_or_else(|| panic!("cannot read: {line}"))));
+            }
+        }
+    }
+    lines
+}
+
+/// An object's address by its name's number.
+pub(crate) fn address(number: u64) -> u64 {
+    0x1000 * number
+}
+
+fn event(words: &[&str], seq: u64) -> Option<Event> {
+    let at = Nanos(words.first()?.parse().ok()?);
+    if words.get(1) == Some(&"agent") {
+        let task = Task { tid: 1, tgid: 1 };
+        let stamp = Stamp { at, cpu: None, lane: 0, seq, task, context: Context::Task };
+        return Some(Event { stamp, body: agent_body(&Args(&words[2..]))? });
+    }
+    let cpu = Some(Cpu(words.get(1)?.strip_prefix("cpu")?.parse().ok()?));
+    let (tid, context) = match words.get(2)?.strip_prefix("task")?.split_once('/') {
+        None => (words[2].strip_prefix("task")?, Context::Task),
+        Some((tid, "softirq")) => (tid, Context::SoftIrq),
+        Some((tid, "hardirq")) => (tid, Context::HardIrq),
+        Some((tid, "unknown")) => (tid, Context::Unknown),
+        Some(_) => return None,
+    };
+    let tid = tid.parse().ok()?;
+    let task = Task { tid, tgid: tid };
+    let stamp = Stamp { at, cpu, lane: 0, seq, task, context };
+    Some(Event { stamp, body: kernel_body(&Args(&words[3..]))? })
+}
+
+/// Verb, object, words and key=value pairs.
+struct Args<'a>(&'a [&'a str]);
+
+impl Args<'_> {
+    fn verb(&self) -> &str {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.0.contains(&word)
+    }
+
+    fn get<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        let value = self.0.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
+        value.parse().ok()
+    }
+
+    fn number<T: std::str::FromStr + Default>(&self, key: &str) -> T {
+        self.get(key).unwrap_or_default()
+    }
+
+    fn object(&self) -> Option<u64> {
+        Some(address(self.0.get(1)?.get(1..)?.parse().ok()?))
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        let addr = self.object()?;
+        let flag = self.number("f");
+        let ranged = self.has("ranged") || (flag & 1 != 0 && !self.has("norange"));
+        let image = IoEndImage {
+            list_next: if self.has("listed") { 0xbad_0000 } else { addr },
+            list_prev: if self.has("listed") { 0xbad_0000 } else { addr },
+            flag,
+            count: self.get("n").unwrap_or(1),
+            vec_next: if ranged { 0xbad_1000 } else { addr + 48 },
+            ..IoEndImage::default()
+        };
+        Some(Seen { io_end: IoEndAddr(addr), image: (!self.has("noimage")).then_some(image) })
+    }
+
+    fn inode(&self) -> Option<InodeId> {
+        Some(InodeId { ino: Ino(self.get("inode")?), dev: DevId(254 << 20 | 1) })
+    }
+
+    fn phase(&self) -> Option<FsyncPhase> {
+        FsyncPhase::ALL.into_iter().find(|phase| self.has(phase.label()))
+    }
+}
+
+fn kernel_body(args: &Args<'_>) -> Option<Body> {
+    let io_end = || args.object().map(IoEndAddr);
+    let iocb = || args.object().map(IocbAddr);
+    let inode = InodeAddr(args.number("inode"));
+    let bio = BioAddr(0xb10);
+    Some(match args.verb() {
+        "birth" => Body::IoEndBirth { io_end: io_end()?, inode, id: args.inode() },
+        "range" => Body::RangeAdded { io_end: io_end()?, failed: args.has("failed") },
+        "attach" => Body::BioAttach { io_end: io_end()?, bio, sector: 0, bytes: 4096 },
+        "bio_end" => Body::BioEnd { bio, status: args.number("status"), seen: args.seen()? },
+        "put" => Body::Put(args.seen()?),
+        "put_defer" => Body::PutDefer(args.seen()?),
+        "claim" => Body::Claim(args.seen()?),
+        "convert" => Body::ConvertBegin(args.seen()?),
+        "convert_end" => Body::ConvertEnd { io_end: io_end()?, ret: args.number("ret") },
+        "release" => Body::Release(args.seen()?),
+        "release_late" => Body::ReleaseLate { io_end: io_end()? },
+        "worker" => Body::WorkerBegin { inode },
+        "worker_end" => Body::WorkerEnd { inode },
+        _ => return span_body(args, iocb()),
+    })
+}
+
+fn span_body(args: &Args<'_>, iocb: Option<IocbAddr>) -> Option<Body> {
+    let (bytes, ret) = (args.number("bytes"), args.number("ret"));
+    let end_bytes = args.get("end").unwrap_or(i64::MAX);
+    let datasync = args.has("datasync");
+    let range = FsyncRange { start_bytes: args.number("start"), end_bytes, datasync };
+    Some(match args.verb() {
+        "dio" => Body::DirectIoBegin {
+            iocb: iocb?,
+            id: args.inode(),
+            pos_bytes: 0,
+            len_bytes: args.get("len"),
+        },
+        "dio_complete" => {
+            let error = args.number("error");
+            Body::DirectIoCompleteBegin { iocb: iocb?, bytes, error, flags: 0 }
+        }
+        "dio_complete_end" => Body::DirectIoCompleteEnd { iocb: iocb?, ret },
+        "dio_return" => Body::DirectIoReturn { iocb: iocb?, ret },
+        "fsync" => {
+            let inode = InodeAddr(args.number("inode"));
+            Body::FsyncBegin { inode, id: args.inode(), range, phases_followed: true }
+        }
+        "fsync_end" => Body::FsyncEnd { ret },
+        "phase" => Body::FsyncPhaseBegin { phase: args.phase()? },
+        "phase_end" => Body::FsyncPhaseEnd { phase: args.phase()?, ret },
+        _ => return None,
+    })
+}
+
+fn agent_body(args: &Args<'_>) -> Option<Body> {
+    let probe = ProbeId(args.number("probe"));
+    Some(match args.verb() {
+        "tick" => Body::Tick { ordinal: args.number("ordinal") },
+        "loss" => Body::Loss {
+            of_cpu: Cpu(args.number("cpu")),
+            emitted: args.number("emitted"),
+            dropped: args.number("dropped"),
+        },
+        "misses" => Body::Misses { probe, total: args.number("total") },
+        "probe" => Body::Attach { probe, backend: Some(Backend::Fentry) },
+        "detach" => Body::Detach { probe },
+        _ => return None,
+    })
+}
