@@ -1,0 +1,96 @@
+//! The agent under test: start it, wait until it watches, stop it, read its last summary.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread::JoinHandle,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use endiod::report::Summary;
+
+use crate::Guest;
+
+/// Where the agent under test serves.
+pub(crate) const LISTEN: &str = "127.0.0.1:10491";
+
+/// What the agent logs once every probe is attached.
+const WATCHING: &str = "watching ext4";
+
+/// A running agent.
+pub(crate) struct Agent {
+    child: Child,
+    log: JoinHandle<String>,
+}
+
+/// What an agent left behind.
+pub(crate) struct Ended {
+    /// Its last summary.
+    pub(crate) summary: Summary,
+    /// Everything it wrote to stderr.
+    pub(crate) log: String,
+}
+
+impl Agent {
+    /// Starts `endiod run` and returns when it says that it is watching.
+    pub(crate) fn start(args: &[&str]) -> Result<Agent> {
+        let mut child = Command::new("endiod")
+            .args(["run", "--format", "json", "--listen", LISTEN])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start endiod")?;
+        let stderr = child.stderr.take().context("stderr is piped")?;
+        let (ready, watching) = mpsc::channel();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains(WATCHING) {
+                    // The receiver may be gone after the first such line.
+                    let _ = ready.send(());
+                }
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        if watching.recv().is_err() {
+            // The sender is gone without a word: the agent ended.
+            let status = child.wait()?;
+            let log = log.join().unwrap_or_default();
+            bail!("endiod ended with {status} before it watched:\n{log}");
+        }
+        Ok(Agent { child, log })
+    }
+
+    /// Where it serves.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        LISTEN.parse().expect("LISTEN is an address")
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn signal(mut self, signal: i32) -> Result<(ExitStatus, String, String)> {
+        let pid = i32::try_from(self.child.id())?;
+        // SAFETY: kill(2) takes plain integers; the child is ours and not yet reaped.
+        ensure!(unsafe { libc::kill(pid, signal) } == 0, "cannot signal the agent");
+        let mut stdout = String::new();
+        self.child.stdout.take().context("stdout is piped")?.read_to_string(&mut stdout)?;
+        let status = self.child.wait()?;
+        let log = self.log.join().map_err(|_| anyhow::anyhow!("the log reader panicked"))?;
+        Ok((status, stdout, log))
+    }
+
+    /// Stops it with SIGTERM; keeps summary and log in the directory that comes back to the host.
+    pub(crate) fn stop(self, guest: &Guest, name: &str) -> Result<Ended> {
+        let (status, stdout, log) = self.signal(libc::SIGTERM)?;
+        fs::write(guest.out.join(format!("{name}.summary.json")), &stdout)?;
+        fs::write(guest.out.join(format!("{name}.log")), &log)?;
+        ensure!(status.success(), "endiod ended with {status}:\n{log}");
+        let summary = serde_json::from_str(&stdout).context("the last summary is no JSON")?;
+        Ok(Ended { summary, log })
+    }
+}

@@ -1,0 +1,230 @@
+//! What the workload issued is what the agent saw, to the event.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use endiod::report::Summary;
+
+use crate::{
+    Facts, Guest,
+    agent::Agent,
+    http,
+    workload::{COMMIT_LINE, Issued, stress, sync},
+};
+
+/// At most one in so many hits may be skipped by the kernel. None is where programs are not
+/// preempted and interrupts do not nest; a preemptible kernel (6.18) skips all hits of a program on
+/// a CPU while a task that was preempted inside it waits.
+const MISSED_SHARE_MAX: u64 = 20;
+
+/// Every probe of the table is attached, or absent because this kernel needs it not.
+pub(crate) fn probes_attach(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let ended = Agent::start(&[])?.stop(guest, "probes")?;
+    let probes = ended.summary.probes;
+    facts.insert("attached".into(), probes.attached.into());
+    facts.insert("absent".into(), probes.absent.into());
+    ensure!(probes.failed.is_empty(), "probes failed: {:?}", probes.failed);
+    ensure!(probes.attached > 20, "only {} probes are attached", probes.attached);
+    Ok(())
+}
+
+/// The commit's own line: from 5.5 on it reaches direct-I/O completions and fsync, no data io_end.
+pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let (issued, summary) = watch(guest, "direct", facts, &[&COMMIT_LINE])?;
+    ensure!(issued[0].direct_writes >= 1000, "the line writes more than 1000 times: {issued:?}");
+    check_direct(&summary, issued[0].direct_writes)
+}
+
+/// The same pattern through the page cache: io_ends are born.
+pub(crate) fn buffered(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let (issued, summary) = watch(guest, "buffered", facts, &[&line])?;
+    ensure!(issued[0].buffered_writes >= 1000, "the line writes more than 1000 times: {issued:?}");
+    check_io_ends(&summary)?;
+    ensure!(summary.direct_ios.started == 0, "a buffered write was taken for direct I/O");
+    Ok(())
+}
+
+/// Both at once, one after the other under one agent.
+pub(crate) fn mixed(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let (issued, summary) = watch(guest, "mixed", facts, &[&COMMIT_LINE, &line, &COMMIT_LINE])?;
+    check_io_ends(&summary)?;
+    check_direct(&summary, issued.iter().map(|issued| issued.direct_writes).sum())
+}
+
+/// The commit's line without O_DIRECT.
+fn buffered_line() -> impl Iterator<Item = &'static str> {
+    COMMIT_LINE.into_iter().filter(|flag| *flag != "-O")
+}
+
+/// Runs the workloads under an agent, checks what holds for all of them, and returns what was issued
+/// and what was seen.
+fn watch(
+    guest: &Guest,
+    name: &str,
+    facts: &mut Facts,
+    lines: &[&[&str]],
+) -> Result<(Vec<Issued>, Summary)> {
+    sync();
+    let agent = Agent::start(&[])?;
+    let mut issued = Vec::new();
+    for (run, line) in (1..).zip(lines) {
+        issued.push(stress(&format!("{name}{run}"), line)?);
+    }
+    sync();
+    let scrape = settled_scrape(&agent)?;
+    fs::write(guest.out.join(format!("{name}.prom")), &scrape)?;
+    let ended = agent.stop(guest, name)?;
+    note(facts, &ended.summary);
+    check_stream(&ended.summary)?;
+    check_scrape(&scrape, &ended.summary)?;
+    let calls: u64 = issued.iter().map(Issued::sync_file_calls).sum();
+    let Summary { fsyncs, io_ends, findings, .. } = &ended.summary;
+    ensure!(calls > 0, "the workload caused no fsync");
+    balanced(&ended.summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
+    let spans = [fsyncs.started, fsyncs.completed];
+    balanced(&ended.summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
+    ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
+    ensure!(
+        ended.summary.missed() * MISSED_SHARE_MAX < ended.summary.emitted(),
+        "the kernel skipped {} of {} hits: too many for a balance to prove anything",
+        ended.summary.missed(),
+        ended.summary.emitted()
+    );
+    ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
+    ensure!(io_ends.adopted == 0, "io_ends were alive before the agent: {io_ends:?}");
+    Ok((issued, ended.summary))
+}
+
+fn note(facts: &mut Facts, summary: &Summary) {
+    let Summary { io_ends, direct_ios, fsyncs, .. } = summary;
+    for (name, count) in [
+        ("io_ends", io_ends.born),
+        ("bios", io_ends.bios_attached),
+        ("queued", io_ends.queued),
+        ("direct_ios", direct_ios.completed),
+        ("fsyncs", fsyncs.completed),
+        ("events", summary.emitted()),
+        ("lost", summary.dropped()),
+        ("missed", summary.missed()),
+    ] {
+        facts.insert(name.into(), count.into());
+    }
+}
+
+/// seen + lost = emitted on every CPU, every number once.
+pub(crate) fn check_stream(summary: &Summary) -> Result<()> {
+    let stream = &summary.stream;
+    ensure!(!stream.cpus.is_empty(), "no CPU emitted anything");
+    ensure!(stream.malformed == 0, "{} records were malformed", stream.malformed);
+    for cpu in &stream.cpus {
+        ensure!(
+            cpu.seen + cpu.dropped == cpu.emitted
+                && cpu.missing == cpu.dropped
+                && cpu.duplicates == 0,
+            "the stream of a CPU does not add up: {cpu:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Two sides of a balance. They must be equal, but for hits that the kernel skipped because the
+/// program was already running on that CPU, and counted: each explains a difference of one.
+fn balanced(
+    summary: &Summary,
+    what: &str,
+    [left, right]: [u64; 2],
+    programs: &[&str],
+) -> Result<()> {
+    let missed: u64 = programs.iter().filter_map(|name| summary.probes.missed.get(*name)).sum();
+    ensure!(
+        left.abs_diff(right) <= missed,
+        "{what}: {left} and {right} differ by more than the {missed} skipped hits of {programs:?}: \
+         {:?} {:?} {:?}, skipped {:?}",
+        summary.io_ends,
+        summary.direct_ios,
+        summary.fsyncs,
+        summary.probes.missed
+    );
+    Ok(())
+}
+
+const BIRTH: &str = "ext4_init_io_end_exit";
+const ATTACH: &str = "submit_bio";
+const BIO_END: &str = "ext4_end_bio";
+const PUTS: [&str; 2] = ["ext4_put_io_end", "ext4_put_io_end_defer"];
+const RELEASE: [&str; 2] = ["ext4_release_io_end", "ext4_release_io_end_exit"];
+
+/// born = released, attached = ended, every reference put once, nothing in flight after sync, no
+/// event without a start.
+fn check_io_ends(summary: &Summary) -> Result<()> {
+    let io_ends = &summary.io_ends;
+    ensure!(io_ends.born > 0, "no io_end was born: this run proves nothing");
+    ensure!(io_ends.queued > 0, "no conversion was left to the worker: {io_ends:?}");
+    ensure!(io_ends.bios_attached > 0, "no bio was attached: {io_ends:?}");
+    ensure!(
+        io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
+        "objects are not conserved: {io_ends:?}"
+    );
+    balanced(summary, "born = released", [io_ends.born, io_ends.released], &RELEASE)?;
+    balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)?;
+    let bios = [io_ends.bios_attached, io_ends.bios_ended];
+    balanced(summary, "attached = ended", bios, &[ATTACH, BIO_END])?;
+    let puts = [io_ends.puts, io_ends.born + io_ends.bios_attached];
+    balanced(summary, "a put per reference", puts, &[BIRTH, ATTACH, PUTS[0], PUTS[1]])?;
+    let odd: u64 = io_ends.orphans.values().chain(io_ends.incomplete.values()).sum();
+    let all: Vec<_> = summary.probes.missed.keys().map(String::as_str).collect();
+    balanced(summary, "lives fit together", [odd, 0], &all)
+}
+
+fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
+    let seen = &summary.direct_ios;
+    let (entry, exit) = ("ext4_file_write_iter", "ext4_file_write_iter_exit");
+    let (complete, completed) = ("ext4_dio_write_end_io", "ext4_dio_write_end_io_exit");
+    balanced(summary, "issued = started", [issued, seen.started], &[entry])?;
+    let spans = [seen.started, seen.completed];
+    balanced(summary, "started = completed", spans, &[complete, completed])?;
+    balanced(summary, "none left open", [seen.in_flight, 0], &[exit, complete, completed])?;
+    ensure!(
+        seen.errors == 0 && seen.not_direct == 0,
+        "{issued} direct writes were issued, seen: {seen:?}"
+    );
+    Ok(())
+}
+
+/// A scrape that shows everything up to now: gauges are set once a second, so ask until a new second
+/// has been counted.
+fn settled_scrape(agent: &Agent) -> Result<String> {
+    let ticks = |scrape: &str| {
+        let line =
+            scrape.lines().find(|line| line.starts_with("endiod_events_total{kind=\"tick\"}"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let (_, first) = http::get(agent.addr(), "/metrics")?;
+    loop {
+        let (status, scrape) = http::get(agent.addr(), "/metrics")?;
+        ensure!(status == 200, "/metrics answered {status}: {scrape}");
+        if ticks(&scrape) >= ticks(&first) + 2.0 {
+            return Ok(scrape);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// started − completed = in flight, as in the last summary: 0 after sync.
+fn check_scrape(scrape: &str, summary: &Summary) -> Result<()> {
+    let started = http::sum(scrape, "endiod_io_end_started_total");
+    let completed = http::sum(scrape, "endiod_io_end_completed_total");
+    let in_flight = http::sum(scrape, "endiod_io_end_in_flight");
+    let expected = f64::from(u32::try_from(summary.io_ends.in_flight)?);
+    ensure!(
+        started - completed == in_flight && in_flight == expected,
+        "after sync the scrape shows {started} started, {completed} completed, {in_flight} in \
+         flight, the summary {expected}"
+    );
+    let violations = http::sum(scrape, "endiod_violations_total");
+    ensure!(violations == 0.0, "the scrape shows {violations} violations on a healthy kernel");
+    ensure!(scrape.contains("endiod_probe_attached"), "the scrape names no probe");
+    Ok(())
+}

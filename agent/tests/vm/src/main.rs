@@ -1,0 +1,99 @@
+//! Tests that need a kernel: run in a guest by `cargo xtask test`, as root, with an ext4 on `/mnt`.
+//!
+//! Every case runs the real agent on the guest's kernel and asserts conservation: what the workload
+//! issued is what the agent saw. A case reports `passed`, `failed` or, where the kernel cannot have
+//! it, `absent` with the reason; the harness fails a planned case that did not report.
+
+mod agent;
+mod cases;
+mod http;
+mod workload;
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use serde::Serialize;
+use serde_json::Map;
+
+use cases::CASES;
+
+/// Numbers that a case stands on, shown beside its verdict.
+type Facts = Map<String, serde_json::Value>;
+
+#[derive(Parser)]
+struct Args {
+    /// The kernel's name in the harness's table
+    #[arg(long)]
+    kernel: String,
+    /// Where the verdicts go, as JSON
+    #[arg(long)]
+    verdicts: PathBuf,
+    /// Run only cases whose name contains this
+    #[arg(long, default_value = "")]
+    filter: String,
+}
+
+/// What the cases are told about the guest.
+pub(crate) struct Guest {
+    /// The kernel's name in the harness's table.
+    kernel: String,
+    /// Directory that comes back to the host.
+    out: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Verdicts {
+    planned: Vec<&'static str>,
+    cases: Vec<Verdict>,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    name: &'static str,
+    outcome: &'static str,
+    why: String,
+    facts: Facts,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let out = args.verdicts.parent().context("--verdicts names a file in a directory")?;
+    let guest = Guest { kernel: args.kernel.clone(), out: out.to_path_buf() };
+    let selected: Vec<_> = CASES.iter().filter(|case| case.name.contains(&args.filter)).collect();
+    let planned = selected.iter().map(|case| case.name).collect();
+    let mut verdicts = Verdicts { planned, cases: Vec::new() };
+    write(&args.verdicts, &verdicts)?;
+    for case in selected {
+        let verdict = run(case, &guest);
+        println!("{} {} {}", verdict.outcome, verdict.name, verdict.why);
+        verdicts.cases.push(verdict);
+        // After each case, so that a guest that dies later leaves what was learned.
+        write(&args.verdicts, &verdicts)?;
+    }
+    let failed = verdicts.cases.iter().any(|verdict| verdict.outcome == "failed");
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn run(case: &cases::Case, guest: &Guest) -> Verdict {
+    let name = case.name;
+    if let Some(why) = (case.absent)(&guest.kernel) {
+        return Verdict { name, outcome: "absent", why: why.to_owned(), facts: Facts::new() };
+    }
+    println!("running {name}");
+    let mut facts = Facts::new();
+    match (case.run)(guest, &mut facts) {
+        Ok(()) => Verdict { name, outcome: "passed", why: show(&facts), facts },
+        Err(error) => Verdict { name, outcome: "failed", why: format!("{error:#}"), facts },
+    }
+}
+
+fn show(facts: &Facts) -> String {
+    let facts: Vec<_> = facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    facts.join(", ")
+}
+
+fn write(path: &PathBuf, verdicts: &Verdicts) -> Result<()> {
+    fs::write(path, serde_json::to_vec_pretty(verdicts)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,55 @@
+//! The workloads: `endiod stress`, which says exactly what it issued.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+/// What `endiod stress --format json` reports, as far as the cases need it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Issued {
+    pub(crate) direct_writes: u64,
+    pub(crate) buffered_writes: u64,
+    /// Writes with O_SYNC: the kernel calls `ext4_sync_file` once for each.
+    pub(crate) sync_writes: u64,
+    /// fsync(2) and fdatasync(2).
+    pub(crate) fsyncs: u64,
+    pub(crate) errors: u64,
+}
+
+impl Issued {
+    /// Calls of `ext4_sync_file` that the workload caused.
+    pub(crate) fn sync_file_calls(&self) -> u64 {
+        self.sync_writes + self.fsyncs
+    }
+}
+
+/// The line of commit 491caa43639a, on fresh files.
+pub(crate) const COMMIT_LINE: [&str; 10] =
+    ["-t", "20", "-s", "10", "-O", "-S", "-o", "2", "-I", "1000"];
+
+/// Runs `endiod stress` on 20 fresh files in a directory of that name.
+pub(crate) fn stress(name: &str, args: &[&str]) -> Result<Issued> {
+    let dir = PathBuf::from("/mnt").join(name);
+    std::fs::create_dir_all(&dir)?;
+    let files = (1..=20).map(|file| dir.join(format!("f{file}")));
+    let output = Command::new("endiod")
+        .args(["stress", "--format", "json"])
+        .args(args)
+        .args(files)
+        .output()
+        .context("cannot start endiod stress")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "stress ended with {}: {stderr}", output.status);
+    let issued: Issued = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("stress wrote {:?}", String::from_utf8_lossy(&output.stdout)))?;
+    ensure!(issued.errors == 0, "the workload itself failed: {issued:?}");
+    Ok(issued)
+}
+
+/// sync(2): when it returns, every io_end that was alive is released (`ext4_sync_fs` flushes the
+/// conversion workqueue, 3.11 to 7.3).
+pub(crate) fn sync() {
+    // SAFETY: sync(2) takes nothing and cannot fail.
+    unsafe { libc::sync() };
+}

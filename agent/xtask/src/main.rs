@@ -1,0 +1,55 @@
+//! `cargo xtask`: everything that is not the agent itself. It fetches what a build and a
+//! guest need, boots real kernels in QEMU, runs the tests in them, and shows the demo.
+//!
+//! It never changes the machine: what it fetches lands under `target/endiod/`, unpacked from
+//! the distribution's own packages. Modules, in the order in which a run passes them:
+//!
+//! ```text
+//! cli ─► setup ─► archive (packages)      setup/<what>: one file per thing that is fetched
+//!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
+//!   └──► test, demo                       on top of both
+//! ```
+
+mod archive;
+mod binaries;
+mod cli;
+mod command;
+mod demo;
+mod kernels;
+mod progress;
+mod setup;
+mod test;
+mod verdict;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Verb},
+    workspace::Workspace,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::usage_exit(&error),
+    };
+    let workspace = Workspace::find();
+    match cli.verb {
+        Verb::Setup(args) => exit_on_error(setup::main(&workspace, &args)),
+        Verb::Vm(args) => vm::main(&workspace, &args),
+        Verb::Test(args) => exit_on_error(test::main(&workspace, &args)),
+        Verb::Demo(args) => exit_on_error(demo::main(&workspace, &args)),
+    }
+}
+
+/// 2 where the machine lacks something that needs root, else 1.
+fn exit_on_error(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        if error.is::<setup::NeedsRoot>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    })
+}
