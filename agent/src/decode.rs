@@ -275,13 +275,13 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             Body::Misses { probe: ProbeId(probe), total }
         }
         wire::Attach::KIND => {
-            let wire::Attach { header: _, probe, backend, pad: _ } = read(bytes)?;
+            let wire::Attach { header: _, probe, backend, failed, pad: _ } = read(bytes)?;
             let backend = match backend {
                 wire::backend::NONE => None,
                 wire::backend::FENTRY => Some(Backend::Fentry),
                 _ => return Err(Malformed::Value),
             };
-            Body::Attach { probe: ProbeId(probe), backend }
+            Body::Attach { probe: ProbeId(probe), backend, failed: failed != 0 }
         }
         wire::Detach::KIND => {
             let wire::Detach { header: _, probe, pad: _ } = read(bytes)?;

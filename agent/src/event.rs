@@ -204,7 +204,7 @@ pub enum Body {
     Tick { ordinal: u64 },
     Loss { of_cpu: Cpu, emitted: u64, dropped: u64 },
     Misses { probe: ProbeId, total: u64 },
-    Attach { probe: ProbeId, backend: Option<Backend> },
+    Attach { probe: ProbeId, backend: Option<Backend>, failed: bool },
     Detach { probe: ProbeId },
 }
 

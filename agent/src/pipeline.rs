@@ -126,7 +126,7 @@ impl Pipeline {
                 self.key = AddressKey(hash_key);
             }
             Body::Device { dev, name } => self.name_device(dev, name),
-            Body::Attach { probe, backend: Some(backend) } => self.attach(probe, backend),
+            Body::Attach { probe, backend: Some(backend), .. } => self.attach(probe, backend),
             Body::Detach { probe } => self.detach(probe),
             Body::Loss { of_cpu, emitted, dropped } => {
                 let lost = self.totals.loss(of_cpu, emitted, dropped);

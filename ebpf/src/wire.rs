@@ -461,8 +461,10 @@ records! {
         probe: u32,
         /// One of [`backend`]; `NONE` when nothing is attached.
         backend: u8,
+        /// 1 when it should be attached and could not be, 0 when this kernel needs it not.
+        failed: u8,
         /// Zero.
-        pad: [u8; 3],
+        pad: [u8; 2],
     }
     /// A probe was detached.
     72 Detach "detach" {

@@ -168,7 +168,8 @@ impl KernelSource {
                 Verdict::Attached => backend::FENTRY,
                 Verdict::Absent(_) | Verdict::Failed(_) => backend::NONE,
             };
-            self.own.attach(id, backend, deliver);
+            let failed = matches!(verdict, Verdict::Failed(_));
+            self.own.attach(id, backend, failed, deliver);
         }
     }
 

@@ -69,10 +69,17 @@ impl OwnRecords {
         deliver(bytes_of(&wire::Config { header, key, pad: 0, value }));
     }
 
-    /// A probe was attached by that back end, or could not be.
-    pub fn attach(&mut self, probe: ProbeId, backend: u8, deliver: &mut dyn FnMut(&[u8])) {
+    /// A probe was attached by that back end, is not needed, or failed.
+    pub fn attach(
+        &mut self,
+        probe: ProbeId,
+        backend: u8,
+        failed: bool,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
         let header = self.header::<wire::Attach>();
-        deliver(bytes_of(&wire::Attach { header, probe: probe.0, backend, pad: [0; 3] }));
+        let failed = u8::from(failed);
+        deliver(bytes_of(&wire::Attach { header, probe: probe.0, backend, failed, pad: [0; 2] }));
     }
 
     /// A probe was detached.

@@ -185,7 +185,7 @@ fn agent_body(args: &Args<'_>) -> Option<Body> {
             dropped: args.number("dropped"),
         },
         "misses" => Body::Misses { probe, total: args.number("total") },
-        "probe" => Body::Attach { probe, backend: Some(Backend::Fentry) },
+        "probe" => Body::Attach { probe, backend: Some(Backend::Fentry), failed: false },
         "detach" => Body::Detach { probe },
         _ => return None,
     })
