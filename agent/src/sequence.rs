@@ -157,6 +157,8 @@ impl Lane {
 
     /// Inserts a hole at its place; with no room the oldest is given up, its numbers stay missing.
     fn keep(&mut self, hole: Hole, at: usize) {
+        // All of a lane's memory at its first hole, and none after.
+        self.holes.reserve_exact(limits::HOLES_MAX.saturating_sub(self.holes.capacity()));
         if self.holes.len() < limits::HOLES_MAX {
             self.holes.insert(at, hole);
         } else if at > 0 {

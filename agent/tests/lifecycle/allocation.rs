@@ -1,10 +1,11 @@
-//! After `new` the core allocates nothing, however many events it takes.
+//! After `new` the core allocates nothing, however many events it takes; a lane of the sequence takes
+//! its memory at its first hole.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use endiod::detect::Detectors;
-use endiod::event::{Body, Nanos};
+use endiod::event::{Body, Cpu, Nanos, Stamp};
 use endiod::lifecycle::{Capacities, Lifecycle};
 use endiod::sequence::{Sequences, Start};
 
@@ -47,6 +48,14 @@ fn the_core_allocates_nothing_per_event() {
         // A reordered tail makes irregular steps and held candidates too.
         let middle = world.events.len() / 2;
         world.events[middle..].reverse();
+        if seed == 0 {
+            // Each lane's first hole: the second number comes before the first.
+            for cpu in 0..8 {
+                let stamp = Stamp { cpu: Some(Cpu(cpu)), lane: 0, seq: 2, ..world.events[0].stamp };
+                sequences.arrive(&stamp);
+                sequences.arrive(&Stamp { seq: 1, ..stamp });
+            }
+        }
         let before = ALLOCATIONS.with(Cell::get);
         for event in &mut world.events {
             event.stamp.at = Nanos(event.stamp.at.0 + later);
