@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A candidate is confirmed at the TICK that closes its epoch, and only if its object's birth was
-//! seen, its record has no gap, and no loss could have touched its life ([`losses`]). A loss is
+//! seen, its record has no gap, and no loss could have touched its life (`detect/losses.rs`). A loss is
 //! dated by the record that told it, which is written after the totals were read: it touches every
 //! object born before. At the end of a stream without a TICK the held ones are suppressed.
 //!

@@ -10,7 +10,7 @@
 //!               └────── time-out ─────┴──────► closed ◄────┘ (or REQUEST_BYTES_MAX)
 //! ```
 //!
-//! The bounds live in [`Connection`], below hyper: a semaphore on accepting, a deadline per state and
+//! The bounds live in `Connection`, below hyper: a semaphore on accepting, a deadline per state and
 //! a byte count per request, because `axum::serve` passes none of hyper's own settings on. What is
 //! past the connection limit waits in the listener's backlog, at most one time-out long.
 

@@ -56,6 +56,6 @@ start_agent
 stress --buffered -t 20 -s 10 -S -o 2 -I 1000
 usleep 1500000
 say "a piece of the scrape: wget -O - $base/metrics"
-wget -q -O - $base/metrics | grep -E '^endiod_(io_end_(started|completed)_total|io_end_in_flight|io_end_phase_duration_seconds_(sum|count)|fsync_duration_seconds_count|violations_total|events_lost_total..*ring|probe_missed_total.* [1-9])'
+wget -q -O - $base/metrics | grep -E '^endiod_(io_end_(started|completed)_total.*vda|io_end_phase_duration_seconds_(sum|count)|fsync_duration_seconds_count|violations_total.*certain.*vda|events_lost_total.*ring|probe_missed_total.* [1-9])'
 say "what the agent saw: io_ends, born in writeback, converted by the worker after the device"
 stop_agent
