@@ -14,7 +14,8 @@
 //! 4. [`sequence`]: which numbers arrived;
 //! 5. [`lifecycle`]: io_ends, direct writes and fsyncs rebuilt, with the table of legal moves;
 //! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
-//! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see.
+//! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
+//! 8. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk.
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`limits`] (every bound),
 //! [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel something to do.
@@ -22,8 +23,8 @@
 //! # Invariants
 //!
 //! 1. All sources yield wire bytes, so the decoder runs in every mode.
-//! 2. Only [`source::kernel`] imports aya; only `cmd`, [`host`], [`devices`], [`http`] and [`source`]
-//!    do I/O.
+//! 2. Only [`source::kernel`] imports aya; only `cmd`, [`host`], [`devices`], [`http`], [`store`],
+//!    [`source`] and the process metrics do I/O.
 //! 3. Loss is an event; every verdict says whether loss could explain it.
 //! 4. Nothing grows without a named bound, and reaching a bound is counted.
 //! 5. Time, loss and names enter the core through records only, so a stream replays to the same end.
@@ -43,7 +44,9 @@ pub mod metrics;
 pub mod octaves;
 pub mod pipeline;
 pub mod probes;
+pub mod recorder;
 pub mod report;
 pub mod sequence;
 pub mod source;
+pub mod store;
 pub mod stress;

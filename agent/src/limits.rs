@@ -42,6 +42,7 @@ limits! {
     LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "sequence untracked";
     PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "suppressed{reason=misses}";
     HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "suppressed{reason=queue_full}";
+    STATES_MAX, "states_max" = 4_096, "Subjects whose last state a slice begins with: CPUs, probes, devices, bounds and symbols, three times over.", "forgotten of the recorder";
     FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";
     DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "their series are ~unknown";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "accused_forgotten";

@@ -51,7 +51,7 @@ pub struct Counts {
 /// The lanes of a stream.
 #[derive(Debug)]
 pub struct Sequences {
-    /// Row 0 is the agent's own records, row n+1 is CPU n.
+    /// By CPU.
     rows: Vec<[Lane; limits::LANES_MAX]>,
     start: Start,
     totals: Counts,
@@ -59,16 +59,19 @@ pub struct Sequences {
 }
 
 impl Sequences {
-    /// Lanes for `cpus` CPUs (at most the bound) and the agent.
+    /// Lanes for `cpus` CPUs, at most the bound.
     pub fn new(cpus: usize, start: Start) -> Self {
-        let rows = cpus.min(limits::CPUS_MAX) + 1;
-        let rows = (0..rows).map(|_| <[Lane; limits::LANES_MAX]>::default()).collect();
+        let rows = (0..cpus.min(limits::CPUS_MAX))
+            .map(|_| <[Lane; limits::LANES_MAX]>::default())
+            .collect();
         Sequences { rows, start, totals: Counts::default(), untracked: 0 }
     }
 
-    /// Takes the number of one record.
+    /// Takes the number of one record. The agent's own records are written and read by one thread;
+    /// they cannot be lost, and a slice of a stream leaves some of them out on purpose.
     pub fn arrive(&mut self, stamp: &Stamp) -> Arrival {
-        let lane = self.rows.get_mut(row(stamp.cpu));
+        let Some(Cpu(cpu)) = stamp.cpu else { return Arrival::Fresh };
+        let lane = self.rows.get_mut(usize::from(cpu));
         let Some(lane) = lane.and_then(|lanes| lanes.get_mut(usize::from(stamp.lane))) else {
             self.untracked += 1;
             return Arrival::Untracked;
@@ -91,14 +94,10 @@ impl Sequences {
         self.untracked
     }
 
-    /// The counts of one lane; `cpu` is `None` for the agent's own records.
-    pub fn lane(&self, cpu: Option<Cpu>, lane: u8) -> Option<Counts> {
-        self.rows.get(row(cpu))?.get(usize::from(lane)).map(|lane| lane.counts)
+    /// The counts of one lane.
+    pub fn lane(&self, cpu: Cpu, lane: u8) -> Option<Counts> {
+        self.rows.get(usize::from(cpu.0))?.get(usize::from(lane)).map(|lane| lane.counts)
     }
-}
-
-fn row(cpu: Option<Cpu>) -> usize {
-    cpu.map_or(0, |cpu| usize::from(cpu.0) + 1)
 }
 
 /// A run of numbers that have not come: first and last.
@@ -238,7 +237,7 @@ mod tests {
         assert_eq!(sequences.arrive(&stamp(0, lane, 1)), Arrival::Untracked);
         assert_eq!(sequences.untracked(), 2);
         let one = Counts { seen: 1, ..Counts::default() };
-        assert_eq!(sequences.lane(Some(Cpu(1)), 0), Some(one));
+        assert_eq!(sequences.lane(Cpu(1), 0), Some(one));
         assert_eq!(sequences.totals().seen, 3);
     }
 

@@ -59,7 +59,7 @@ impl Pipeline {
     fn cpu(&self, mut cpu: CpuStream) -> CpuStream {
         for lane in 0..LANES {
             let lane = u8::try_from(lane).expect("there are 8 lanes");
-            let Some(counts) = self.sequences.lane(Some(Cpu(cpu.cpu)), lane) else { continue };
+            let Some(counts) = self.sequences.lane(Cpu(cpu.cpu), lane) else { continue };
             cpu.seen += counts.seen;
             cpu.duplicates += counts.repeated;
         }

@@ -1,0 +1,226 @@
+//! The flight recorder: the last bytes of the stream, always, in one block of memory.
+//!
+//! ```text
+//!   push ──► │ newest … oldest │ ──evicted──► state: the last HOST, CONFIG, SYMBOL, DEVICE,
+//!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES of each subject
+//!
+//!   slice  =  state, by time  +  what the block holds  =  a stream of its own
+//! ```
+//!
+//! A record that sets a state (a device's name, a CPU's losses) outlives its eviction, replaced by
+//! the next of its subject: so a slice replays like the whole stream for everything born inside it.
+//! This module must never look further into a record than its kind and subject, never do I/O, and
+//! never grow.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use endiod_wire::wire::{self, RECORD_LEN_MAX, Record as _};
+
+use crate::{decode, limits};
+
+/// Bytes of a header, where a body begins.
+const HEADER_LEN: usize = size_of::<wire::Header>();
+
+/// What a state is about: a group of kinds, and the subject within it.
+type Subject = (u16, u64);
+
+/// Keeps the newest records.
+pub struct Recorder {
+    capacity_bytes: usize,
+    /// Whole records, oldest first, end to end.
+    newest: VecDeque<u8>,
+    /// Records that set a state and were evicted, by what they are about.
+    state: BTreeMap<Subject, Vec<u8>>,
+    /// Records evicted so far.
+    evicted: u64,
+    /// States that found no room.
+    forgotten: u64,
+}
+
+impl Recorder {
+    /// Keeps at most `capacity_bytes` of records; 0 keeps none.
+    pub fn new(capacity_bytes: usize) -> Self {
+        Recorder {
+            capacity_bytes,
+            newest: VecDeque::with_capacity(capacity_bytes),
+            state: BTreeMap::new(),
+            evicted: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Takes the next record of the stream. What is no record is not kept: it could not be framed.
+    pub fn push(&mut self, record: &[u8]) {
+        let whole =
+            decode::header(record).is_ok_and(|header| usize::from(header.len) == record.len());
+        if !whole || record.len() > RECORD_LEN_MAX || record.len() > self.capacity_bytes {
+            return;
+        }
+        while self.newest.len() + record.len() > self.capacity_bytes {
+            self.evict();
+        }
+        self.newest.extend(record);
+    }
+
+    /// Everything that is kept, as a stream: states first, then the newest records, oldest first.
+    pub fn slice(&self) -> Vec<u8> {
+        let mut states: Vec<&Vec<u8>> = self.state.values().collect();
+        states.sort_by_key(|record| decode::header(record).map(|header| header.seq).unwrap_or(0));
+        let (front, back) = self.newest.as_slices();
+        let states = states.into_iter().map(Vec::as_slice);
+        states.chain([front, back]).flatten().copied().collect()
+    }
+
+    /// Bytes that are kept, states not counted.
+    pub fn len_bytes(&self) -> usize {
+        self.newest.len()
+    }
+
+    /// Records that are no longer kept.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// States that are no longer known because there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn evict(&mut self) {
+        let kind = u16::from_ne_bytes([self.newest[0], self.newest[1]]);
+        let len = usize::from(u16::from_ne_bytes([self.newest[2], self.newest[3]]));
+        self.evicted += 1;
+        if kind < wire::Host::KIND {
+            // An event, by far the most: nothing of it is kept.
+            self.newest.drain(..len);
+            return;
+        }
+        let record: Vec<u8> = self.newest.drain(..len).collect();
+        let Some(subject) = subject(&record) else { return };
+        if self.state.len() < limits::STATES_MAX || self.state.contains_key(&subject) {
+            self.state.insert(subject, record);
+        } else {
+            self.forgotten += 1;
+        }
+    }
+}
+
+/// What the record sets the state of; `None` for an event.
+fn subject(record: &[u8]) -> Option<Subject> {
+    let kind = u16::from_ne_bytes([record[0], record[1]]);
+    let number = |at: usize| -> u64 {
+        let bytes = record[HEADER_LEN + at..].first_chunk::<4>().copied();
+        u64::from(bytes.map_or(0, u32::from_ne_bytes))
+    };
+    match kind {
+        wire::Host::KIND => Some((kind, 0)),
+        wire::Symbol::KIND => Some((kind, number(0) | number(4) << 32)),
+        wire::Device::KIND | wire::Config::KIND | wire::Loss::KIND | wire::Misses::KIND => {
+            Some((kind, number(0)))
+        }
+        // One state: attached or not.
+        wire::Attach::KIND | wire::Detach::KIND => Some((wire::Attach::KIND, number(0))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decode::decode,
+        event::{Body, Cpu, DevId, Event, ProbeId},
+        source::own::OwnRecords,
+    };
+
+    /// The records of a stream, one after the other.
+    fn events(stream: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut at = 0;
+        while at < stream.len() {
+            events.push(decode(&stream[at..]).unwrap());
+            at += usize::from(decode::header(&stream[at..]).unwrap().len);
+        }
+        events
+    }
+
+    fn ticks(events: &[Event]) -> Vec<u64> {
+        let tick = |event: &Event| match event.body {
+            Body::Tick { ordinal } => Some(ordinal),
+            _ => None,
+        };
+        events.iter().filter_map(tick).collect()
+    }
+
+    #[test]
+    fn the_newest_records_are_kept_within_the_bound() {
+        let tick = size_of::<wire::Tick>();
+        let mut recorder = Recorder::new(10 * tick + tick / 2);
+        let mut own = OwnRecords::default();
+        for _ in 0..1000 {
+            own.tick(&mut |record| recorder.push(record));
+            assert!(recorder.len_bytes() <= 10 * tick + tick / 2);
+        }
+        assert_eq!(ticks(&events(&recorder.slice())), (991..=1000).collect::<Vec<_>>());
+        assert_eq!(recorder.evicted(), 990);
+    }
+
+    #[test]
+    fn a_state_outlives_its_eviction_and_its_successor_replaces_it() {
+        let mut recorder = Recorder::new(size_of::<wire::Host>());
+        let mut own = OwnRecords::default();
+        let mut push = |record: &[u8]| recorder.push(record);
+        own.host(2, "6.1.0", 7, &mut push);
+        own.device(DevId(1), "vda", &mut push);
+        own.device(DevId(2), "vdb", &mut push);
+        own.attach(ProbeId(3), wire::backend::FENTRY, false, &mut push);
+        own.loss(Cpu(0), 10, 0, &mut push);
+        own.loss(Cpu(0), 20, 4, &mut push);
+        own.device(DevId(1), "sda", &mut push);
+        own.detach(ProbeId(3), &mut push);
+        own.tick(&mut push);
+        own.tick(&mut push);
+        own.tick(&mut push);
+        let slice = events(&recorder.slice());
+        let told: Vec<String> = slice
+            .iter()
+            .filter_map(|event| match event.body {
+                Body::Host { release, .. } => Some(format!("host {release}")),
+                Body::Device { dev, name } => Some(format!("{dev} {name}")),
+                Body::Detach { probe } => Some(format!("detach {}", probe.0)),
+                Body::Attach { probe, .. } => Some(format!("attach {}", probe.0)),
+                Body::Loss { emitted, .. } => Some(format!("emitted {emitted}")),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, ["host 6.1.0", "0:2 vdb", "emitted 20", "0:1 sda", "detach 3"]);
+        let seqs: Vec<u64> = slice.iter().map(|event| event.stamp.seq).collect();
+        assert!(seqs.is_sorted(), "{seqs:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_framed_is_not_kept() {
+        let mut recorder = Recorder::new(4096);
+        recorder.push(&[0xff; 40]);
+        recorder.push(&[]);
+        assert_eq!(recorder.len_bytes(), 0);
+    }
+
+    #[test]
+    fn a_recorder_without_room_keeps_nothing() {
+        let mut recorder = Recorder::new(0);
+        OwnRecords::default().tick(&mut |record| recorder.push(record));
+        assert!(recorder.slice().is_empty());
+    }
+
+    #[test]
+    fn states_are_bounded() {
+        let mut recorder = Recorder::new(size_of::<wire::Device>());
+        let mut own = OwnRecords::default();
+        let over = 10;
+        for dev in 0..=u32::try_from(limits::STATES_MAX + over).unwrap() {
+            own.device(DevId(dev), "vda", &mut |record| recorder.push(record));
+        }
+        assert_eq!(recorder.forgotten(), over as u64);
+    }
+}
