@@ -283,6 +283,10 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             };
             Body::Attach { probe: ProbeId(probe), backend, failed: failed != 0 }
         }
+        wire::Slice::KIND => {
+            let wire::Slice { header: _, evicted } = read(bytes)?;
+            Body::Slice { evicted }
+        }
         wire::Detach::KIND => {
             let wire::Detach { header: _, probe, pad: _ } = read(bytes)?;
             Body::Detach { probe: ProbeId(probe) }

@@ -206,6 +206,7 @@ pub enum Body {
     Misses { probe: ProbeId, total: u64 },
     Attach { probe: ProbeId, backend: Option<Backend>, failed: bool },
     Detach { probe: ProbeId },
+    Slice { evicted: u64 },
 }
 
 /// What an `ext4_sync_file` was asked for.

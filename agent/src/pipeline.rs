@@ -125,6 +125,7 @@ impl Pipeline {
                 self.release = Some(release);
                 self.key = AddressKey(hash_key);
             }
+            Body::Slice { .. } => self.sequences.start_anywhere(),
             Body::Device { dev, name } => self.name_device(dev, name),
             Body::Attach { probe, backend: Some(backend), .. } => self.attach(probe, backend),
             Body::Detach { probe } => self.detach(probe),

@@ -4,7 +4,7 @@
 //!   push ──► │ newest … oldest │ ──evicted──► state: the last HOST, CONFIG, SYMBOL, DEVICE,
 //!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES of each subject
 //!
-//!   slice  =  state, by time  +  what the block holds  =  a stream of its own
+//!   slice  =  SLICE  +  states, by time  +  what the block holds  =  a stream of its own
 //! ```
 //!
 //! A record that sets a state (a device's name, a CPU's losses) outlives its eviction, replaced by
@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use endiod_wire::wire::{self, RECORD_LEN_MAX, Record as _};
+use endiod_wire::wire::{self, RECORD_LEN_MAX, Record as _, bytes_of};
 
 use crate::{decode, limits};
 
@@ -63,12 +63,42 @@ impl Recorder {
     }
 
     /// Everything that is kept, as a stream: states first, then the newest records, oldest first.
+    /// As long as nothing was evicted it is the stream itself.
     pub fn slice(&self) -> Vec<u8> {
+        if self.evicted == 0 {
+            return self.newest.iter().copied().collect();
+        }
         let mut states: Vec<&Vec<u8>> = self.state.values().collect();
         states.sort_by_key(|record| decode::header(record).map(|header| header.seq).unwrap_or(0));
         let (front, back) = self.newest.as_slices();
+        let first = self.first(&states);
         let states = states.into_iter().map(Vec::as_slice);
-        states.chain([front, back]).flatten().copied().collect()
+        [bytes_of(&first)]
+            .into_iter()
+            .chain(states)
+            .chain([front, back])
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// The record that says that this is a slice, stamped as the oldest state.
+    fn first(&self, states: &[&Vec<u8>]) -> wire::Slice {
+        let oldest = states.first().and_then(|record| decode::header(record).ok());
+        wire::Slice {
+            header: wire::Header {
+                kind: wire::Slice::KIND,
+                len: u16::try_from(size_of::<wire::Slice>()).expect("records are short"),
+                cpu: wire::AGENT_CPU,
+                lane: 0,
+                context: wire::context::TASK,
+                seq: 0,
+                time_ns: oldest.map_or(0, |header| header.time_ns),
+                tid: 0,
+                tgid: 0,
+            },
+            evicted: self.evicted,
+        }
     }
 
     /// Bytes that are kept, states not counted.

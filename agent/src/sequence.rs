@@ -46,6 +46,8 @@ pub struct Counts {
     pub missing: u64,
     /// Numbers that arrived again.
     pub repeated: u64,
+    /// Highest number of a lane; 0 in a sum.
+    pub highest: u64,
 }
 
 /// The lanes of a stream.
@@ -65,6 +67,11 @@ impl Sequences {
             .map(|_| <[Lane; limits::LANES_MAX]>::default())
             .collect();
         Sequences { rows, start, totals: Counts::default(), untracked: 0 }
+    }
+
+    /// From here on a lane's first number may be any: what came before was not kept.
+    pub fn start_anywhere(&mut self) {
+        self.start = Start::Anywhere;
     }
 
     /// Takes the number of one record. The agent's own records are written and read by one thread;
@@ -121,6 +128,7 @@ impl Lane {
         });
         if seq > highest {
             self.highest = Some(seq);
+            self.counts.highest = seq;
             if seq > highest + 1 {
                 self.counts.missing += seq - highest - 1;
                 self.keep(Hole(highest + 1, seq - 1), self.holes.len());
@@ -236,7 +244,7 @@ mod tests {
         let lane = u8::try_from(limits::LANES_MAX).expect("a lane fits a byte");
         assert_eq!(sequences.arrive(&stamp(0, lane, 1)), Arrival::Untracked);
         assert_eq!(sequences.untracked(), 2);
-        let one = Counts { seen: 1, ..Counts::default() };
+        let one = Counts { seen: 1, highest: 1, ..Counts::default() };
         assert_eq!(sequences.lane(Cpu(1), 0), Some(one));
         assert_eq!(sequences.totals().seen, 3);
     }
@@ -261,7 +269,7 @@ mod tests {
             for seq in &numbers {
                 sequences.arrive(&stamp(0, 0, *seq));
             }
-            let Counts { seen, missing, repeated } = sequences.totals();
+            let Counts { seen, missing, repeated, .. } = sequences.totals();
             assert_eq!(Some(seen + missing), numbers.iter().max().copied());
             assert_eq!((seen, repeated), (numbers.len() as u64, 0));
         }

@@ -473,6 +473,12 @@ records! {
         /// Zero.
         pad: u32,
     }
+    /// First record of a slice: what came before it was not kept. The states that held then follow
+    /// (HOST, CONFIG, SYMBOL, DEVICE, ATTACH or DETACH, LOSS, MISSES), then the stream.
+    73 Slice "slice" {
+        /// Records that were not kept.
+        evicted: u64,
+    }
 }
 
 /// Records per run of the interrupted program of the nesting test.

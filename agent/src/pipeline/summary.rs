@@ -54,16 +54,19 @@ impl Pipeline {
         }
     }
 
-    /// Adds what the sequence windows of a CPU's lanes say: a number is missing if it was given out
-    /// and did not arrive, lost in the window or not yet.
+    /// Adds what the sequence of a CPU's lanes says. A number is missing if it is below the highest
+    /// and did not arrive, or was given out after that.
     fn cpu(&self, mut cpu: CpuStream) -> CpuStream {
+        let mut highest = 0;
         for lane in 0..LANES {
             let lane = u8::try_from(lane).expect("there are 8 lanes");
             let Some(counts) = self.sequences.lane(Cpu(cpu.cpu), lane) else { continue };
             cpu.seen += counts.seen;
             cpu.duplicates += counts.repeated;
+            cpu.missing += counts.missing;
+            highest += counts.highest;
         }
-        cpu.missing = cpu.emitted.saturating_sub(cpu.seen);
+        cpu.missing += cpu.emitted.saturating_sub(highest);
         cpu
     }
 
