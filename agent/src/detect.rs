@@ -72,8 +72,8 @@ pub struct Detectors {
     armed: u8,
     losses: Losses,
     held: VecDeque<Verdict>,
-    /// Objects accused lately, with a bit per rule.
-    accused: VecDeque<(IoEndId, u8)>,
+    /// Objects accused lately.
+    accused: VecDeque<Accused>,
     tally: Tally,
 }
 
@@ -81,6 +81,14 @@ impl Default for Detectors {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// An object and what it was accused of, a bit per [`Rule`].
+struct Accused {
+    id: IoEndId,
+    rules: u8,
+    /// Of those, the ones that were not confirmed.
+    suppressed: u8,
 }
 
 impl Detectors {
@@ -119,6 +127,11 @@ impl Detectors {
         self.held.len()
     }
 
+    /// The latest loss of any cause: what began before it may have ended unseen.
+    pub fn last_loss(&self) -> Option<Nanos> {
+        self.losses.latest()
+    }
+
     /// A gap in the sequence or a malformed record: the epoch is lossy.
     pub fn note_loss(&mut self) {
         self.losses.note();
@@ -150,14 +163,14 @@ impl Detectors {
     /// The stream is over: what no TICK closed is not confirmed.
     pub fn finish(&mut self) {
         while let Some(held) = self.held.pop_front() {
-            self.suppress(held.rule, Suppressed::StreamEnd);
+            self.suppress(held.object.id(), held.rule, Suppressed::StreamEnd);
         }
     }
 
     fn charge(&mut self, rule: Rule, step: &IoEndStep<'_>, charge: Charge) {
-        if !self.first_time(step.object.id(), rule) {
-            self.tally.repeated[rule as usize] += 1;
-            return;
+        let id = step.object.id();
+        if !self.first_time(id, rule) {
+            return self.repeat(id, rule);
         }
         let candidate = Verdict {
             rule,
@@ -169,44 +182,63 @@ impl Detectors {
             parties: [charge.first, Some(Party::new(&step.stamp, step.act))],
             confirmed_at: Nanos(0),
             last_loss_at: None,
+            repeats: 0,
         };
         if let Some(reason) = gap_of(&candidate.object) {
-            return self.suppress(rule, reason);
+            return self.suppress(id, rule, reason);
         }
         if self.held.len() == limits::HELD_MAX {
-            return self.suppress(rule, Suppressed::QueueFull);
+            return self.suppress(id, rule, Suppressed::QueueFull);
         }
         self.held.push_back(candidate);
     }
 
     fn settle(&mut self, mut held: Verdict, at: Nanos, sink: &mut impl FnMut(&Verdict)) {
         if let Some(cause) = self.losses.touching(held.object.id().born) {
-            return self.suppress(held.rule, cause.into());
+            return self.suppress(held.object.id(), held.rule, cause.into());
         }
         held.confirmed_at = at;
         held.last_loss_at = self.losses.last();
         self.tally.confirmed[held.rule as usize] += 1;
+        self.tally.repeated[held.rule as usize] += held.repeats;
         sink(&held);
     }
 
-    fn suppress(&mut self, rule: Rule, reason: Suppressed) {
+    fn suppress(&mut self, id: IoEndId, rule: Rule, reason: Suppressed) {
         self.tally.suppressed[rule as usize][reason as usize] += 1;
+        if let Some(accused) = self.accused(id) {
+            accused.suppressed |= 1 << rule as u8;
+        }
+    }
+
+    /// The same object and rule again: one more of a verdict, nothing of a candidate that was
+    /// suppressed.
+    fn repeat(&mut self, id: IoEndId, rule: Rule) {
+        let same = |held: &&mut Verdict| held.rule == rule && held.object.id() == id;
+        if let Some(held) = self.held.iter_mut().find(same) {
+            held.repeats += 1;
+        } else if self.accused(id).is_some_and(|it| it.suppressed & (1 << rule as u8) == 0) {
+            self.tally.repeated[rule as usize] += 1;
+        }
+    }
+
+    fn accused(&mut self, id: IoEndId) -> Option<&mut Accused> {
+        self.accused.iter_mut().rev().find(|accused| accused.id == id)
     }
 
     /// Remembers the accusation; `false` if this object was accused under this rule before.
     fn first_time(&mut self, id: IoEndId, rule: Rule) -> bool {
         let bit = 1 << rule as u8;
-        if let Some((_, rules)) = self.accused.iter_mut().rev().find(|(accused, _)| *accused == id)
-        {
-            let first = *rules & bit == 0;
-            *rules |= bit;
+        if let Some(accused) = self.accused(id) {
+            let first = accused.rules & bit == 0;
+            accused.rules |= bit;
             return first;
         }
         if self.accused.len() == limits::ACCUSED_MAX {
             self.accused.pop_front();
             self.tally.accused_forgotten += 1;
         }
-        self.accused.push_back((id, bit));
+        self.accused.push_back(Accused { id, rules: bit, suppressed: 0 });
         true
     }
 }

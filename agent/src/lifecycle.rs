@@ -143,6 +143,32 @@ impl Lifecycle {
         levels
     }
 
+    /// Forgets what is open only because its end was lost: begun before the latest loss of any kind,
+    /// and silent for [`limits::GHOST_AGE`] since. On a stream without losses nothing is ever
+    /// forgotten; one that is stuck and older than a loss goes too, long after its age was shown.
+    pub fn sweep(
+        &mut self,
+        now: Nanos,
+        lossy_until: Option<Nanos>,
+        sink: &mut impl FnMut(Step<'_>),
+    ) {
+        let Some(lossy_until) = lossy_until else { return };
+        let silent_since = Nanos(now.0.saturating_sub(limits::GHOST_AGE.0));
+        let begun_by = lossy_until.min(silent_since);
+        let ghost = |object: &&IoEnd| {
+            object.id().born <= lossy_until && object.state_since() <= silent_since
+        };
+        // One at a time: the table may not be walked while it changes, and ghosts are few.
+        for _ in 0..limits::GHOSTS_PER_TICK_MAX {
+            let Some(addr) = self.io_ends.iter().find(ghost).map(|object| object.id().addr) else {
+                break;
+            };
+            self.lose(addr, sink);
+        }
+        self.summary.fsyncs_lost += self.fsyncs.forget(begun_by);
+        self.summary.direct_ios_lost += self.direct_ios.forget(begun_by);
+    }
+
     /// Follows one event.
     pub fn observe(&mut self, event: &Event, sink: &mut impl FnMut(Step<'_>)) {
         let stamp = &event.stamp;
@@ -368,6 +394,7 @@ impl Lifecycle {
             Told::Begun(oddity) => {
                 oddity.map(&mut odd);
                 self.summary.direct_ios_begun += 1;
+                self.summary.direct_ios_lost += u64::from(oddity.is_some());
             }
             Told::Done(done) => {
                 self.summary.direct_ios_completed += 1;
@@ -392,7 +419,11 @@ impl Lifecycle {
                 self.summary.fsync_errors += u64::from(done.errno.is_some());
                 sink(Step::FsyncDone(done));
             }
-            Told::Superseded | Told::WithoutBegin => self.summary.note_orphan(orphan),
+            Told::Superseded => {
+                self.summary.fsyncs_lost += 1;
+                self.summary.note_orphan(orphan);
+            }
+            Told::WithoutBegin => self.summary.note_orphan(orphan),
             Told::Full => self.summary.note_full(Table::Fsyncs),
         }
     }

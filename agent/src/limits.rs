@@ -4,6 +4,12 @@
 //! values are defaults: what a stream was taken with is told by its CONFIG records. A bound must
 //! never be written as a number anywhere else.
 
+use crate::event::Nanos;
+
+/// Five minutes without a step. What is open for so long since a loss is taken for over: its age was
+/// shown all the while, and an alert on it has fired.
+pub const GHOST_AGE: Nanos = Nanos(300_000_000_000);
+
 /// One bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -42,6 +48,7 @@ limits! {
     LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "sequence untracked";
     PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "suppressed{reason=misses}";
     HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "suppressed{reason=queue_full}";
+    GHOSTS_PER_TICK_MAX, "ghosts_per_tick_max" = 64, "Each costs a walk of the table; a loss leaves a few, and the rest go at the next seconds.", "lost of the summary";
     STATES_MAX, "states_max" = 4_096, "Subjects whose last state a slice begins with: CPUs, probes, devices, bounds and symbols, three times over.", "forgotten of the recorder";
     FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";
     DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "their series are ~unknown";

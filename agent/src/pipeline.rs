@@ -149,6 +149,8 @@ impl Pipeline {
             self.detectors.note_loss();
         }
         self.settle(event);
+        let Pipeline { lifecycle, detectors, meter, .. } = self;
+        lifecycle.sweep(event.stamp.at, detectors.last_loss(), &mut |step| meter.step(&step));
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
     }
@@ -173,7 +175,8 @@ impl Pipeline {
     }
 
     fn name_device(&mut self, dev: DevId, name: Name<32>) {
-        if self.device_names.len() < limits::DEVICE_NAMES_MAX {
+        let known = self.device_names.contains_key(&dev);
+        if known || self.device_names.len() < limits::DEVICE_NAMES_MAX {
             self.device_names.insert(dev, name);
             self.meter.name_device(dev, &name.to_string());
         }
@@ -182,7 +185,9 @@ impl Pipeline {
     fn attach(&mut self, probe: ProbeId, backend: Backend) {
         let Some(row) = probes::probe(probe) else { return };
         self.meter.probe(probe, row.function, backend.label());
-        self.attached.push(probe);
+        if !self.attached.contains(&probe) {
+            self.attached.push(probe);
+        }
         self.probes_changed();
     }
 

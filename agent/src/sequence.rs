@@ -87,7 +87,8 @@ impl Sequences {
         let arrival = lane.arrive(stamp.seq, self.start);
         self.totals.seen += lane.counts.seen - before.seen;
         self.totals.repeated += lane.counts.repeated - before.repeated;
-        self.totals.missing = self.totals.missing + lane.counts.missing - before.missing;
+        self.totals.missing =
+            self.totals.missing.saturating_sub(before.missing).saturating_add(lane.counts.missing);
         arrival
     }
 
@@ -130,7 +131,7 @@ impl Lane {
             self.highest = Some(seq);
             self.counts.highest = seq;
             if seq > highest + 1 {
-                self.counts.missing += seq - highest - 1;
+                self.counts.missing = self.counts.missing.saturating_add(seq - highest - 1);
                 self.keep(Hole(highest + 1, seq - 1), self.holes.len());
             }
         } else if !self.fill(seq) {

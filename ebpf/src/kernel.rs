@@ -26,6 +26,10 @@ constants! {
     PER_CPU_OFFSET: u64,
     /// Per-CPU address of the preempt count; 0: the context is unknown.
     PREEMPT_COUNT: u64,
+    /// Bits of the preempt count that say hard interrupt.
+    HARDIRQ_MASK: u32,
+    /// Bits of the preempt count that say NMI.
+    NMI_MASK: u32,
     /// `inode.i_ino`.
     INODE_I_INO: u32,
     /// `inode.i_sb`.
@@ -93,14 +97,14 @@ pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
     Some((ino, dev))
 }
 
-/// Execution context of the probed function, from the preempt count (include/linux/preempt.h, 5.10
-/// to 7.3: bits 8-15 softirq with bit 8 for "serving", 16-19 hardirq, 20-23 NMI).
+/// Execution context of the probed function, from the preempt count (include/linux/preempt.h: bits
+/// 8-15 softirq with bit 8 for "serving"; the masks of the others moved in 7.3).
 #[inline(always)]
 pub(crate) fn current_context(cpu: u32) -> u8 {
     let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
-    if count & 0x00f0_0000 != 0 {
+    if count & NMI_MASK.load() != 0 {
         context::NMI
-    } else if count & 0x000f_0000 != 0 {
+    } else if count & HARDIRQ_MASK.load() != 0 {
         context::HARDIRQ
     } else if count & 0x100 != 0 {
         context::SOFTIRQ

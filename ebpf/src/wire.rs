@@ -382,7 +382,7 @@ records! {
         phase: u32,
         /// Zero.
         pad: u32,
-        /// The function's return value; 0 where it returns nothing.
+        /// The function's return value; 0 where it returns nothing, and for `filemap_writeback`.
         ret: i64,
     }
     /// Written by the nesting test's programs only (`probes/nesting.rs`).

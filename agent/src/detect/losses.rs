@@ -84,6 +84,11 @@ impl Losses {
     pub(super) fn last(&self) -> Option<Nanos> {
         self.latest[Cause::Loss as usize].max(self.latest[Cause::Misses as usize])
     }
+
+    /// The latest of any cause.
+    pub(super) fn latest(&self) -> Option<Nanos> {
+        self.latest.into_iter().flatten().max()
+    }
 }
 
 /// Takes a cumulative total; beyond the table every total above 0 counts as risen.

@@ -123,6 +123,8 @@ pub struct Verdict {
     pub confirmed_at: Nanos,
     /// The latest loss of any kind before the object's birth.
     pub last_loss_at: Option<Nanos>,
+    /// How often the same object broke the rule again while this was held.
+    pub repeats: u64,
 }
 
 /// Counts of what became of candidates.

@@ -14,7 +14,7 @@
 //! fallback or a refusal before any I/O; it has no duration as direct I/O. This module must never
 //! dereference or print a kiocb.
 
-use super::table::{Full, Spans};
+use super::table::{Full, Spans, errno};
 use crate::event::{Event, InodeId, IocbAddr, Nanos, Stamp, Task};
 
 /// `-EIOCBQUEUED`, include/linux/errno.h: the kernel's own code for "still in flight".
@@ -101,6 +101,12 @@ impl DirectIos {
         self.spans.oldest(|span| span.begun)
     }
 
+    /// Forgets writes and calls that began by then; how many writes.
+    pub(super) fn forget(&mut self, begun_by: Nanos) -> u64 {
+        self.calls.forget(|begun| *begun <= begun_by);
+        self.spans.forget(|span| span.begun <= begun_by)
+    }
+
     pub(super) fn begin(
         &mut self,
         stamp: &Stamp,
@@ -144,7 +150,7 @@ impl DirectIos {
             task: span.task,
             len_bytes: span.len_bytes,
             done_bytes: span.completion.map(|(bytes, _)| bytes),
-            errno: i32::try_from(-error).ok().filter(|errno| *errno > 0),
+            errno: errno(error),
         })
     }
 

@@ -10,7 +10,7 @@
 //! phases may overlap. A thread has at most one `ext4_sync_file` open. This module must never guess
 //! a phase: a begin without an end leaves the phase absent.
 
-use super::table::{Full, Spans};
+use super::table::{Full, Spans, errno};
 use crate::event::{FsyncPhase, FsyncRange, InodeId, Nanos, Stamp, Task};
 
 /// An `ext4_sync_file` that returned.
@@ -75,6 +75,11 @@ impl Fsyncs {
         self.spans.oldest(|span| span.begun)
     }
 
+    /// Forgets calls that began by then; how many.
+    pub(super) fn forget(&mut self, begun_by: Nanos) -> u64 {
+        self.spans.forget(|span| span.begun <= begun_by)
+    }
+
     pub(super) fn begin(
         &mut self,
         stamp: &Stamp,
@@ -114,7 +119,7 @@ impl Fsyncs {
             task: stamp.task,
             range: span.range,
             phases: span.phases.map(|phase| phase.sum.filter(|_| phase.open.is_none())),
-            errno: i32::try_from(-ret.min(0)).ok().filter(|errno| *errno > 0),
+            errno: errno(ret),
         })
     }
 }

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!   io_ends_born + io_ends_adopted = io_ends_released + io_ends_lost + live
-//!   direct_ios_begun = completed + refused + superseded + open
-//!   fsyncs_begun     = completed + superseded + open
+//!   direct_ios_begun = completed + refused + lost + open
+//!   fsyncs_begun     = completed + lost + open
 //! ```
 //!
 //! where what a full table refused is in `table_full` and nowhere else. This module must never
@@ -109,12 +109,16 @@ pub struct Summary {
     pub direct_ios_completed: u64,
     /// Direct writes that returned without a completion.
     pub direct_ios_refused: u64,
+    /// Direct writes whose end was not seen: their kiocb was used again, or they were forgotten.
+    pub direct_ios_lost: u64,
     /// Direct writes that completed with an error.
     pub direct_io_errors: u64,
     /// fsyncs begun.
     pub fsyncs_begun: u64,
     /// fsyncs returned.
     pub fsyncs_completed: u64,
+    /// fsyncs whose return was not seen: their task began another, or they were forgotten.
+    pub fsyncs_lost: u64,
     /// fsyncs that returned an error.
     pub fsync_errors: u64,
     /// By [`Orphan`].

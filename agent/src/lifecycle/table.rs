@@ -132,6 +132,11 @@ impl IoEnds {
     }
 }
 
+/// The positive errno of a failed call's return value.
+pub(super) fn errno(ret: i64) -> Option<i32> {
+    ret.checked_neg().and_then(|errno| i32::try_from(errno).ok()).filter(|errno| *errno > 0)
+}
+
 /// Open spans by key.
 pub(super) struct Spans<K, V> {
     open: HashMap<K, V>,
@@ -165,6 +170,13 @@ impl<K: Hash + Eq, V> Spans<K, V> {
 
     pub(super) fn len(&self) -> u64 {
         self.open.len() as u64
+    }
+
+    /// Drops every span that is `over`; how many there were.
+    pub(super) fn forget(&mut self, over: impl Fn(&V) -> bool) -> u64 {
+        let before = self.len();
+        self.open.retain(|_, span| !over(span));
+        before - self.len()
     }
 
     /// The earliest of `begun` over all spans: the one question that order cannot change.

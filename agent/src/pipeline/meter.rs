@@ -90,6 +90,9 @@ impl Meter {
     }
 
     fn moved(&mut self, moved: &IoEndStep<'_>) {
+        if moved.before == State::Released {
+            return; // the step of a tombstone: no object has it
+        }
         match moved.act {
             Act::Range => self.ranges += 1,
             Act::Attach => self.metrics.bio_attached(),

@@ -1,0 +1,10 @@
+//! The pipeline from wire bytes to findings and summary, and what stands beside it.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failure is a message, not an outage")]
+
+#[path = "pipeline/recorder.rs"]
+mod recorder;
+#[path = "pipeline/stream.rs"]
+mod stream;
+#[path = "pipeline/totals.rs"]
+mod totals;

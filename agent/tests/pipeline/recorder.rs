@@ -1,0 +1,60 @@
+//! The flight recorder: what it kept replays to the finding that made it be written.
+
+use endiod::{
+    metrics::Metrics,
+    pipeline::{Pipeline, names},
+};
+
+use crate::stream::{Stream, records};
+
+/// What a pipeline finds in records.
+fn findings<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<serde_json::Value> {
+    let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
+    for record in records {
+        pipeline.feed(record);
+    }
+    pipeline.finish();
+    pipeline.findings().iter().map(|finding| serde_json::to_value(finding).unwrap()).collect()
+}
+
+#[test]
+fn a_slice_replays_to_the_finding_of_the_whole_stream() {
+    let mut stream = Stream::new(16 << 10);
+    // Losses long before the crime, and far more lives than the recorder holds.
+    for second in 0..50 {
+        for life in 0..20 {
+            stream.life(0xa000 + 0x40 * life);
+        }
+        stream.tick(second / 10);
+    }
+    stream.life(0xf000);
+    stream.release(0xf000);
+    stream.tick(4);
+    let slice = stream.recorder.slice();
+    assert!(stream.recorder.evicted() > 1000);
+    let whole = findings(stream.records.iter().map(Vec::as_slice));
+    let rules: Vec<_> = whole.iter().map(|finding| finding["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["release_twice"]);
+    assert_eq!(whole[0]["device_name"], "vda");
+    let mut replayed = findings(records(&slice));
+    // A slice knows that there were losses before it, and no longer when: at the latest when their
+    // total was read for the last time.
+    let last_loss = |finding: &mut serde_json::Value| finding["loss"]["last_ns"].take().as_u64();
+    let mut whole = whole;
+    let (known, bound) = (last_loss(&mut whole[0]), last_loss(&mut replayed[0]));
+    assert!(known <= bound && bound < whole[0]["loss"]["none_from_ns"].as_u64());
+    assert_eq!(replayed, whole);
+}
+
+#[test]
+fn a_slice_that_lacks_the_birth_accuses_nobody() {
+    let mut stream = Stream::new(4 << 10);
+    stream.life(0xf000);
+    for life in 0..100 {
+        stream.life(0xa000 + 0x40 * life);
+    }
+    stream.release(0xf000);
+    stream.tick(0);
+    assert_eq!(findings(stream.records.iter().map(Vec::as_slice)).len(), 1);
+    assert_eq!(findings(records(&stream.recorder.slice())).len(), 0);
+}

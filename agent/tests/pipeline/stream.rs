@@ -1,0 +1,142 @@
+//! Streams of wire bytes, written as programs and agent would.
+
+use endiod::{
+    event::{Cpu, DevId, ProbeId},
+    probes::PROBES,
+    recorder::Recorder,
+    source::own::OwnRecords,
+};
+use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, valid};
+
+const INODE: u64 = 0x1000;
+
+/// Writes a stream as programs and agent would, to several readers.
+pub(crate) struct Stream {
+    own: OwnRecords,
+    seq: u64,
+    /// Every record, one by one.
+    pub(crate) records: Vec<Vec<u8>>,
+    /// A recorder that was told of each.
+    pub(crate) recorder: Recorder,
+    /// Time of the next event, nanoseconds.
+    pub(crate) now_ns: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(recorder_bytes: usize) -> Self {
+        let mut stream = Stream {
+            own: OwnRecords::default(),
+            seq: 0,
+            records: Vec::new(),
+            recorder: Recorder::new(recorder_bytes),
+            now_ns: endiod::clock::monotonic().0,
+        };
+        stream.own(|own, deliver| own.host(1, "6.1.0", 7, deliver));
+        stream.own(|own, deliver| own.device(DevId(1), "vda", deliver));
+        for probe in (0..PROBES.len()).map(|probe| ProbeId(u32::try_from(probe).unwrap())) {
+            stream.own(|own, deliver| own.attach(probe, wire::backend::FENTRY, false, deliver));
+        }
+        stream
+    }
+
+    pub(crate) fn push(&mut self, record: &[u8]) {
+        self.recorder.push(record);
+        self.records.push(record.to_vec());
+    }
+
+    pub(crate) fn own(&mut self, write: impl FnOnce(&mut OwnRecords, &mut dyn FnMut(&[u8]))) {
+        let mut written = Vec::new();
+        write(&mut self.own, &mut |record| written.push(record.to_vec()));
+        for record in written {
+            self.push(&record);
+        }
+    }
+
+    fn event<R: Record>(&mut self, body: impl FnOnce(Header) -> R) {
+        self.seq += 1;
+        self.now_ns = self.now_ns.max(endiod::clock::monotonic().0) + 1;
+        let header = Header {
+            kind: R::KIND,
+            len: u16::try_from(size_of::<R>()).unwrap(),
+            cpu: 0,
+            lane: 0,
+            context: wire::context::TASK,
+            seq: self.seq,
+            time_ns: self.now_ns,
+            tid: 11,
+            tgid: 10,
+        };
+        let record = body(header);
+        self.push(bytes_of(&record));
+    }
+
+    /// An io_end is born.
+    pub(crate) fn birth(&mut self, io_end: u64) {
+        let (dev, valid) = (1, valid::INODE);
+        self.event(|header| wire::IoEndBirth { header, io_end, inode: INODE, ino: 5, dev, valid });
+    }
+
+    /// An io_end without bios: born, put once, released.
+    pub(crate) fn life(&mut self, io_end: u64) {
+        self.birth(io_end);
+        let image = image(io_end, 1);
+        let valid = valid::IMAGE;
+        self.event(|header| wire::PutDefer { header, io_end, valid, pad: 0, image });
+        self.release(io_end);
+    }
+
+    pub(crate) fn release(&mut self, io_end: u64) {
+        let (valid, image) = (valid::IMAGE, image(io_end, 0));
+        self.event(|header| wire::Release { header, io_end, valid, pad: 0, image });
+    }
+
+    pub(crate) fn tick(&mut self, dropped: u64) {
+        let emitted = self.seq + dropped;
+        self.own(|own, deliver| own.loss(Cpu(0), emitted, dropped, deliver));
+        self.own(|own, deliver| own.tick(deliver));
+    }
+}
+
+/// A TICK's kind cannot be had from `OwnRecords` at a time of our choice.
+impl Stream {
+    /// A TICK at the stream's own time.
+    pub(crate) fn tick_at_now(&mut self) {
+        let header = Header {
+            kind: wire::Tick::KIND,
+            len: u16::try_from(size_of::<wire::Tick>()).unwrap(),
+            cpu: wire::AGENT_CPU,
+            lane: 0,
+            context: wire::context::TASK,
+            seq: 1_000_000,
+            time_ns: self.now_ns,
+            tid: 0,
+            tgid: 1,
+        };
+        self.push(bytes_of(&wire::Tick { header, ordinal: 1_000_000 }));
+    }
+}
+
+/// An io_end on no list.
+fn image(io_end: u64, count: u32) -> IoEndImage {
+    let vec = io_end + wire::IO_END_LIST_VEC_OFFSET;
+    IoEndImage {
+        list_next: io_end,
+        list_prev: io_end,
+        inode: INODE,
+        count,
+        vec_next: vec,
+        vec_prev: vec,
+        ..IoEndImage::default()
+    }
+}
+
+/// The records of a slice, one by one.
+pub(crate) fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = slice.get(at..).filter(|rest| !rest.is_empty())?;
+        let len = usize::from(endiod::decode::header(rest).unwrap().len);
+        at += len;
+        Some(&rest[..len])
+    })
+}

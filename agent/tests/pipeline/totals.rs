@@ -1,0 +1,96 @@
+//! What goes in is somewhere in the totals: seen, lost, repeated, malformed, or forgotten as a ghost.
+
+use endiod::{
+    limits::GHOST_AGE,
+    metrics::Metrics,
+    pipeline::{Pipeline, names},
+    report::Summary,
+};
+
+use crate::stream::Stream;
+
+fn summary(stream: &Stream) -> (Summary, String) {
+    let metrics = Metrics::new(names()).unwrap();
+    let mut pipeline = Pipeline::new(metrics.clone());
+    for record in &stream.records {
+        pipeline.feed(record);
+    }
+    pipeline.finish();
+    (pipeline.summary(), metrics.encode().unwrap())
+}
+
+/// The value of a series in a scrape.
+fn value(scrape: &str, series: &str) -> f64 {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap_or_else(|| panic!("no {series} in {scrape}")).trim().parse().unwrap()
+}
+
+#[test]
+fn records_are_seen_lost_repeated_or_malformed_and_each_is_counted() {
+    let mut stream = Stream::new(0);
+    for life in 0..10 {
+        stream.life(0xa000 + 0x40 * life);
+    }
+    stream.tick(0);
+    let lost = stream.records.len();
+    stream.life(0xb000);
+    stream.life(0xc000);
+    // The first life's three records are lost, one of the second comes twice, one is cut short.
+    stream.records.drain(lost..lost + 3);
+    let repeated = stream.records[lost].clone();
+    stream.records.push(repeated);
+    let cut = stream.records[lost + 1][..40].to_vec();
+    stream.records.push(cut);
+    stream.tick(0);
+    stream.tick(0);
+    let (summary, scrape) = summary(&stream);
+    assert_eq!((summary.io_ends.born, summary.io_ends.released), (11, 11));
+    assert_eq!(summary.stream.malformed, 1);
+    let [cpu] = summary.stream.cpus[..] else { panic!("{:?}", summary.stream.cpus) };
+    assert_eq!((cpu.emitted, cpu.seen, cpu.missing, cpu.duplicates), (36, 33, 3, 1));
+    let lost = |stage, reason| {
+        value(
+            &scrape,
+            &format!("endiod_events_lost_total{{reason=\"{reason}\",stage=\"{stage}\"}}"),
+        )
+    };
+    assert_eq!((lost("sequence", "repeated"), lost("decode", "short")), (1.0, 1.0));
+}
+
+#[test]
+fn what_a_loss_left_open_is_forgotten_after_a_while_and_counted() {
+    let mut stream = Stream::new(0);
+    stream.birth(0xa000);
+    stream.tick(1);
+    stream.now_ns += GHOST_AGE.0 / 2;
+    stream.tick_at_now();
+    assert_eq!(summary(&stream).0.io_ends.in_flight, 1);
+    stream.now_ns += GHOST_AGE.0;
+    stream.tick_at_now();
+    let (summary, scrape) = summary(&stream);
+    assert_eq!((summary.io_ends.lost, summary.io_ends.in_flight), (1, 0));
+    assert_eq!(value(&scrape, "endiod_io_end_in_flight{state=\"born\"}"), 0.0);
+}
+
+#[test]
+fn what_is_stuck_without_a_loss_stays_in_sight_for_ever() {
+    let mut stream = Stream::new(0);
+    stream.tick(0);
+    stream.now_ns += 1_000_000_000;
+    stream.birth(0xa000);
+    stream.now_ns += 1000 * GHOST_AGE.0;
+    stream.tick_at_now();
+    let (summary, scrape) = summary(&stream);
+    assert_eq!((summary.io_ends.lost, summary.io_ends.in_flight), (0, 1));
+    assert!(value(&scrape, "endiod_io_end_oldest_age_seconds{state=\"born\"}") > 200_000.0);
+}
+
+#[test]
+fn a_rule_is_degraded_while_a_probe_that_it_needs_is_not_attached() {
+    let mut stream = Stream::new(0);
+    let whole = summary(&stream).1;
+    let degraded = "endiod_detector_degraded{reason=\"probe_missing\",rule=\"release_twice\"}";
+    assert_eq!(value(&whole, degraded), 0.0);
+    stream.own(|own, deliver| own.detach(endiod::event::ProbeId(0), deliver));
+    assert_eq!(value(&summary(&stream).1, degraded), 1.0);
+}
