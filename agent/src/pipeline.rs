@@ -33,7 +33,7 @@ use crate::{
 };
 
 use meter::Meter;
-use stream::Totals;
+use stream::{ProbeFate, Totals};
 
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
@@ -49,23 +49,36 @@ pub struct Pipeline {
     release: Option<Name<64>>,
     device_names: BTreeMap<DevId, Name<32>>,
     attached: Vec<ProbeId>,
+    /// Still in what a slice repeats from before its start.
+    in_preamble: bool,
 }
 
 impl Pipeline {
     /// With empty tables; all memory that grows with the stream is taken here.
     pub fn new(metrics: Metrics) -> Self {
+        Pipeline::starting(Start::AtOne, metrics)
+    }
+
+    /// For a slice: announcements from before its start, whose numbers count for nothing, then a
+    /// stream that starts at any number.
+    pub fn of_slice(metrics: Metrics) -> Self {
+        Pipeline::starting(Start::Anywhere, metrics)
+    }
+
+    fn starting(start: Start, metrics: Metrics) -> Self {
         Pipeline {
-            sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
+            sequences: Sequences::new(limits::CPUS_MAX, start),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
             meter: Meter::new(metrics),
-            totals: Totals::new(),
+            totals: Totals::new(start),
             findings: Vec::with_capacity(limits::FINDINGS_MAX),
             findings_left_out: 0,
             key: AddressKey(0),
             release: None,
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
+            in_preamble: start == Start::Anywhere,
         }
     }
 
@@ -79,6 +92,10 @@ impl Pipeline {
                 return self.detectors.note_loss();
             }
         };
+        self.in_preamble &= is_announcement(&event.body);
+        if self.in_preamble {
+            return self.take(&event);
+        }
         match self.sequences.arrive(&event.stamp) {
             Arrival::Fresh => {}
             Arrival::Untracked => self.detectors.note_loss(),
@@ -88,6 +105,7 @@ impl Pipeline {
             }
         }
         self.count(bytes);
+        self.totals.saw(event.stamp.at);
         self.take(&event);
     }
 
@@ -126,7 +144,7 @@ impl Pipeline {
                 self.key = AddressKey(hash_key);
             }
             Body::Device { dev, name } => self.name_device(dev, name),
-            Body::Attach { probe, backend: Some(backend), .. } => self.attach(probe, backend),
+            Body::Attach { probe, backend, failed } => self.attach(probe, backend, failed),
             Body::Detach { probe } => self.detach(probe),
             Body::Loss { of_cpu, emitted, dropped } => {
                 let lost = self.totals.loss(of_cpu, emitted, dropped);
@@ -178,8 +196,9 @@ impl Pipeline {
         }
     }
 
-    fn attach(&mut self, probe: ProbeId, backend: Backend) {
-        let Some(row) = probes::probe(probe) else { return };
+    fn attach(&mut self, probe: ProbeId, backend: Option<Backend>, failed: bool) {
+        self.totals.probe(probe, ProbeFate::of(backend, failed));
+        let (Some(row), Some(backend)) = (probes::probe(probe), backend) else { return };
         self.meter.probe(probe, row.function, backend.label());
         self.attached.push(probe);
         self.probes_changed();
@@ -202,4 +221,19 @@ impl Pipeline {
             self.meter.arm(*rule, self.detectors.is_armed(*rule));
         }
     }
+}
+
+/// Whether a slice may begin with it, repeated from before its start.
+fn is_announcement(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Host { .. }
+            | Body::Device { .. }
+            | Body::Symbol { .. }
+            | Body::Config { .. }
+            | Body::Loss { .. }
+            | Body::Misses { .. }
+            | Body::Attach { .. }
+            | Body::Detach { .. }
+    )
 }

@@ -19,7 +19,7 @@ pub struct Summary {
     pub schema: u32,
     /// `uname -r`.
     pub kernel: String,
-    /// Length of the run, seconds.
+    /// From the first record to the last, seconds.
     pub seconds: f64,
     /// What became of the probes.
     pub probes: Probes,
@@ -48,8 +48,8 @@ pub struct Probes {
     pub attached: usize,
     /// This kernel has no such function and needs none.
     pub absent: usize,
-    /// Could not be attached: program and reason.
-    pub failed: BTreeMap<String, String>,
+    /// Programs that could not be attached; the log says why.
+    pub failed: Vec<String>,
     /// Hits that the kernel skipped because the program was already running on that CPU, by program.
     pub missed: BTreeMap<String, u64>,
 }
@@ -70,7 +70,8 @@ pub struct Stream {
 pub struct CpuStream {
     /// The CPU.
     pub cpu: u16,
-    /// Records that the programs tried to emit, as they counted.
+    /// Records that the programs tried to emit, as they counted; since they were attached, also where
+    /// a slice shows less.
     pub emitted: u64,
     /// Of those, records that found no room in the ring, as they counted.
     pub dropped: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use endiod_wire::wire::{LANES, RECORDS};
 
-use super::Pipeline;
+use super::{Pipeline, stream::ProbeFate};
 use crate::{
     detect::{Rule, Suppressed},
     event::{Cpu, FsyncPhase},
@@ -14,14 +14,14 @@ use crate::{
 };
 
 impl Pipeline {
-    /// Everything that was seen; `probes` and `seconds` are the caller's, who knows them.
-    pub fn summary(&self, probes: Probes, seconds: f64) -> Summary {
+    /// Everything that the stream told, and nothing else: a recording gives the same.
+    pub fn summary(&self) -> Summary {
         let tally = self.detectors.tally();
         Summary {
             schema: SCHEMA,
             kernel: self.release.map(|release| release.to_string()).unwrap_or_default(),
-            seconds,
-            probes: Probes { missed: nonzero(self.totals.missed_by_program()), ..probes },
+            seconds: self.totals.length().as_secs_f64(),
+            probes: self.probes(),
             stream: self.stream(),
             io_ends: self.io_ends(),
             direct_ios: self.direct_ios(),
@@ -35,6 +35,16 @@ impl Pipeline {
                     (name, tally.suppressed(*rule, reason))
                 })
             })),
+        }
+    }
+
+    fn probes(&self) -> Probes {
+        let programs = |fate| self.totals.programs(fate);
+        Probes {
+            attached: programs(ProbeFate::Attached).count(),
+            absent: programs(ProbeFate::Absent).count(),
+            failed: programs(ProbeFate::Failed).map(str::to_owned).collect(),
+            missed: nonzero(self.totals.missed_by_program()),
         }
     }
 
@@ -62,8 +72,11 @@ impl Pipeline {
             let Some(counts) = self.sequences.lane(Some(Cpu(cpu.cpu)), lane) else { continue };
             cpu.seen += counts.seen;
             cpu.duplicates += counts.repeated;
+            cpu.missing += counts.missing;
         }
-        cpu.missing = cpu.emitted.saturating_sub(cpu.seen);
+        if self.totals.is_from_the_start() {
+            cpu.missing = cpu.emitted.saturating_sub(cpu.seen);
+        }
         cpu
     }
 
