@@ -6,8 +6,7 @@
 //!             └ malformed └ duplicates, gaps
 //! ```
 //!
-//! It knows time, loss, names and bounds from records alone, so a recording gives what the live
-//! stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
+//! It knows time, loss and names from records alone, so a recording gives what the live stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
 
 mod meter;
 mod names;
@@ -33,7 +32,7 @@ use crate::{
 };
 
 use meter::Meter;
-use stream::Totals;
+use stream::{ProbeFate, Totals};
 
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
@@ -52,7 +51,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// With empty tables; all memory that grows with the stream is taken here.
+    /// With empty tables; their memory is taken here.
     pub fn new(metrics: Metrics) -> Self {
         Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
@@ -88,6 +87,7 @@ impl Pipeline {
             }
         }
         self.count(bytes);
+        self.totals.saw(event.stamp.at);
         self.take(&event);
     }
 
@@ -127,7 +127,7 @@ impl Pipeline {
             }
             Body::Slice { .. } => self.sequences.start_anywhere(),
             Body::Device { dev, name } => self.name_device(dev, name),
-            Body::Attach { probe, backend: Some(backend), .. } => self.attach(probe, backend),
+            Body::Attach { probe, backend, failed } => self.attach(probe, backend, failed),
             Body::Detach { probe } => self.detach(probe),
             Body::Loss { of_cpu, emitted, dropped } => {
                 let lost = self.totals.loss(of_cpu, emitted, dropped);
@@ -182,8 +182,9 @@ impl Pipeline {
         }
     }
 
-    fn attach(&mut self, probe: ProbeId, backend: Backend) {
-        let Some(row) = probes::probe(probe) else { return };
+    fn attach(&mut self, probe: ProbeId, backend: Option<Backend>, failed: bool) {
+        self.totals.probe(probe, ProbeFate::of(backend, failed));
+        let (Some(row), Some(backend)) = (probes::probe(probe), backend) else { return };
         self.meter.probe(probe, row.function, backend.label());
         if !self.attached.contains(&probe) {
             self.attached.push(probe);

@@ -19,7 +19,7 @@ pub struct Summary {
     pub schema: u32,
     /// `uname -r`.
     pub kernel: String,
-    /// Length of the run, seconds.
+    /// From the first record to the last, seconds.
     pub seconds: f64,
     /// What became of the probes.
     pub probes: Probes,
@@ -48,8 +48,8 @@ pub struct Probes {
     pub attached: usize,
     /// This kernel has no such function and needs none.
     pub absent: usize,
-    /// Could not be attached: program and reason.
-    pub failed: BTreeMap<String, String>,
+    /// Programs that could not be attached; the log says why.
+    pub failed: Vec<String>,
     /// Hits that the kernel skipped because the program was already running on that CPU, by program.
     pub missed: BTreeMap<String, u64>,
 }
@@ -70,7 +70,8 @@ pub struct Stream {
 pub struct CpuStream {
     /// The CPU.
     pub cpu: u16,
-    /// Records that the programs tried to emit, as they counted.
+    /// Records that the programs tried to emit, as they counted; since they were attached, also where
+    /// a slice shows less.
     pub emitted: u64,
     /// Of those, records that found no room in the ring, as they counted.
     pub dropped: u64,
@@ -117,7 +118,7 @@ pub struct IoEnds {
     pub incomplete: BTreeMap<String, u64>,
 }
 
-/// Direct writes: `started = completed + not_direct + in_flight`.
+/// Direct writes: `started = completed + not_direct + lost + in_flight`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectIos {
     /// Begun with IOCB_DIRECT.
@@ -126,19 +127,23 @@ pub struct DirectIos {
     pub completed: u64,
     /// Returned without: refused, or written through the page cache.
     pub not_direct: u64,
+    /// Whose end was not seen.
+    pub lost: u64,
     /// Open at the end.
     pub in_flight: u64,
     /// Completed with an error.
     pub errors: u64,
 }
 
-/// fsyncs: `started = completed + in_flight`.
+/// fsyncs: `started = completed + lost + in_flight`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fsyncs {
     /// Entries of `ext4_sync_file`.
     pub started: u64,
     /// Returns.
     pub completed: u64,
+    /// Whose return was not seen.
+    pub lost: u64,
     /// Open at the end.
     pub in_flight: u64,
     /// Returned with an error.
@@ -201,7 +206,8 @@ impl fmt::Display for Summary {
         write!(f, "events      {} emitted, {} lost", self.emitted(), self.dropped())?;
         writeln!(f, ", {} malformed", self.stream.malformed)?;
         write!(f, "io_ends     {} born, {} adopted", io_ends.born, io_ends.adopted)?;
-        writeln!(f, ", {} released, {} in flight", io_ends.released, io_ends.in_flight)?;
+        write!(f, ", {} released, {} ended unseen", io_ends.released, io_ends.lost)?;
+        writeln!(f, ", {} in flight", io_ends.in_flight)?;
         write!(f, "            {} bios attached", io_ends.bios_attached)?;
         writeln!(f, ", {} ended; {} queued for the worker", io_ends.bios_ended, io_ends.queued)?;
         write!(

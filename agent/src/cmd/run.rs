@@ -15,7 +15,7 @@ use std::{
     io::Read as _,
     process::ExitCode,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -27,7 +27,7 @@ use endiod::{
     metrics::{Build, Kernel, Metrics, RingUse},
     pipeline::{Pipeline, names},
     probes::PROBES,
-    report::{Probes, Summary},
+    report::Summary,
     source::kernel::{KernelSource, Verdict},
 };
 use tokio::{
@@ -130,7 +130,6 @@ struct Daemon {
     /// Devices that the stream has a name for.
     named: BTreeMap<DevId, String>,
     untracked: u64,
-    started: Instant,
 }
 
 impl Daemon {
@@ -150,7 +149,6 @@ impl Daemon {
             devices: DeviceReader::default(),
             named: BTreeMap::new(),
             untracked: 0,
-            started: Instant::now(),
         };
         let key = random_key()?;
         daemon.source.announce(key, &mut |record| daemon.pipeline.feed(record));
@@ -162,11 +160,17 @@ impl Daemon {
     /// One health summary at start; from here on only changes are logged.
     fn say_what_is_watched(&self, host: &Host) -> Result<()> {
         let release = host.release().context("cannot read the kernel release")?;
-        let probes = self.probes();
-        for (program, reason) in &probes.failed {
-            let lost =
-                PROBES.iter().find(|probe| probe.program == program).map(|probe| probe.without);
-            log::warn!("probe {program} failed: {reason}; lost: {}", lost.unwrap_or("unknown"));
+        let (mut attached, mut absent, mut failed) = (0, 0, 0);
+        for (probe, verdict) in PROBES.iter().zip(self.source.verdicts()) {
+            match verdict {
+                Verdict::Attached => attached += 1,
+                Verdict::Absent(_) => absent += 1,
+                Verdict::Failed(reason) => {
+                    failed += 1;
+                    let (program, lost) = (probe.program, probe.without);
+                    log::warn!("probe {program} failed: {reason}; lost: {lost}");
+                }
+            }
         }
         self.metrics.set_kernel(Kernel { release: &release, generation: "" });
         self.metrics.set_build(Build {
@@ -175,12 +179,10 @@ impl Daemon {
             wire: endiod_wire::wire::VERSION,
         });
         let names: Vec<_> = self.named.values().map(String::as_str).collect();
+        let names = if names.is_empty() { "no device yet".to_owned() } else { names.join(", ") };
         log::info!(
-            "watching ext4 on {} with kernel {release}: {} probes attached, {} failed, {} not needed here",
-            if names.is_empty() { "no device yet".to_owned() } else { names.join(", ") },
-            probes.attached,
-            probes.failed.len(),
-            probes.absent,
+            "watching ext4 on {names} with kernel {release}: {attached} probes attached, {failed} \
+             failed, {absent} not needed here"
         );
         Ok(())
     }
@@ -241,26 +243,11 @@ impl Daemon {
         }
     }
 
-    fn probes(&self) -> Probes {
-        let mut probes = Probes::default();
-        for (probe, verdict) in PROBES.iter().zip(self.source.verdicts()) {
-            match verdict {
-                Verdict::Attached => probes.attached += 1,
-                Verdict::Absent(_) => probes.absent += 1,
-                Verdict::Failed(reason) => {
-                    probes.failed.insert(probe.program.to_owned(), reason.clone());
-                }
-            }
-        }
-        probes
-    }
-
     fn finish(self) -> Summary {
-        let probes = self.probes();
-        let Daemon { source, mut pipeline, started, .. } = self;
+        let Daemon { source, mut pipeline, .. } = self;
         source.close(&mut |record| pipeline.feed(record));
         pipeline.finish();
-        pipeline.summary(probes, started.elapsed().as_secs_f64())
+        pipeline.summary()
     }
 }
 

@@ -183,9 +183,9 @@ const fn row(
 #[rustfmt::skip]
 pub const METRICS: &[MetricRow] = &[
     row("endiod_io_end_started_total", Type::Counter, Unit::Count("io_ends"), &[DEVICE], Scope::IoEnd,
-        "ext4 io_ends whose birth was seen."),
+        "ext4 io_ends that were seen, from their birth or from a later event on."),
     row("endiod_io_end_completed_total", Type::Counter, Unit::Count("io_ends"), &[DEVICE], Scope::IoEnd,
-        "ext4 io_ends whose release was seen, those born before the agent attached included."),
+        "Of those, io_ends that are over: their release was seen, or must have gone unseen (its probe was skipped, its record lost)."),
     row("endiod_io_end_in_flight", Type::Gauge, Unit::Count("io_ends"), &[STATE], Scope::IoEnd,
         "Live io_ends now, by state."),
     row("endiod_io_end_oldest_age_seconds", Type::Gauge, Unit::Seconds, &[STATE], Scope::IoEnd,

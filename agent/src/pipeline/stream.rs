@@ -5,10 +5,29 @@
 use endiod_wire::wire::RECORDS;
 
 use crate::{
-    event::{Cpu, ProbeId},
+    event::{Backend, Cpu, Nanos, ProbeId},
     limits,
     probes::PROBES,
 };
+
+/// What became of a probe, by its last ATTACH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbeFate {
+    Attached,
+    /// This kernel has no such function and needs none.
+    Absent,
+    Failed,
+}
+
+impl ProbeFate {
+    pub(super) fn of(backend: Option<Backend>, failed: bool) -> Self {
+        match (backend, failed) {
+            (Some(_), _) => ProbeFate::Attached,
+            (None, false) => ProbeFate::Absent,
+            (None, true) => ProbeFate::Failed,
+        }
+    }
+}
 
 /// One CPU's totals as its programs counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +42,10 @@ pub(super) struct Totals {
     pub(super) malformed: u64,
     pub(super) cpus: Vec<CpuTotals>,
     missed: Vec<u64>,
+    /// By index in `PROBES`; `None` before an ATTACH.
+    fates: [Option<ProbeFate>; PROBES.len()],
+    /// Earliest and latest record.
+    span: Option<(Nanos, Nanos)>,
     /// Numbers that had not arrived at the last TICK, and those that were already told as lost.
     missing: u64,
     missing_told: u64,
@@ -35,6 +58,8 @@ impl Totals {
             malformed: 0,
             cpus: vec![CpuTotals::default(); limits::CPUS_MAX],
             missed: vec![0; PROBES.len()],
+            fates: [None; PROBES.len()],
+            span: None,
             missing: 0,
             missing_told: 0,
         }
@@ -60,6 +85,31 @@ impl Totals {
     pub(super) fn missing_rose(&mut self, missing: u64) -> bool {
         let lost = std::mem::replace(&mut self.missing, missing).min(missing);
         std::mem::replace(&mut self.missing_told, lost) < lost
+    }
+
+    /// Takes what became of a probe; one that this version does not know is left out.
+    pub(super) fn probe(&mut self, probe: ProbeId, fate: ProbeFate) {
+        let index = usize::try_from(probe.0).unwrap_or(usize::MAX);
+        if let Some(known) = self.fates.get_mut(index) {
+            *known = Some(fate);
+        }
+    }
+
+    /// Programs with that fate.
+    pub(super) fn programs(&self, fate: ProbeFate) -> impl Iterator<Item = &'static str> {
+        let fates = PROBES.iter().zip(self.fates);
+        fates.filter(move |(_, found)| *found == Some(fate)).map(|(probe, _)| probe.program)
+    }
+
+    /// Takes a record's time.
+    pub(super) fn saw(&mut self, at: Nanos) {
+        let (first, last) = self.span.unwrap_or((at, at));
+        self.span = Some((first.min(at), last.max(at)));
+    }
+
+    /// Time from the first record to the last; those that a slice repeats do not count.
+    pub(super) fn length(&self) -> Nanos {
+        self.span.map_or(Nanos(0), |(first, last)| last.since(first))
     }
 
     /// Hits missed, by program.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use endiod_wire::wire::{LANES, RECORDS};
 
-use super::Pipeline;
+use super::{Pipeline, stream::ProbeFate};
 use crate::{
     detect::{Rule, Suppressed},
     event::{Cpu, FsyncPhase},
@@ -14,14 +14,14 @@ use crate::{
 };
 
 impl Pipeline {
-    /// Everything that was seen; `probes` and `seconds` are the caller's, who knows them.
-    pub fn summary(&self, probes: Probes, seconds: f64) -> Summary {
+    /// Everything that the stream told, and nothing else: a recording gives the same.
+    pub fn summary(&self) -> Summary {
         let tally = self.detectors.tally();
         Summary {
             schema: SCHEMA,
             kernel: self.release.map(|release| release.to_string()).unwrap_or_default(),
-            seconds,
-            probes: Probes { missed: nonzero(self.totals.missed_by_program()), ..probes },
+            seconds: self.totals.length().as_secs_f64(),
+            probes: self.probes(),
             stream: self.stream(),
             io_ends: self.io_ends(),
             direct_ios: self.direct_ios(),
@@ -35,6 +35,16 @@ impl Pipeline {
                     (name, tally.suppressed(*rule, reason))
                 })
             })),
+        }
+    }
+
+    fn probes(&self) -> Probes {
+        let programs = |fate| self.totals.programs(fate);
+        Probes {
+            attached: programs(ProbeFate::Attached).count(),
+            absent: programs(ProbeFate::Absent).count(),
+            failed: programs(ProbeFate::Failed).map(str::to_owned).collect(),
+            missed: nonzero(self.totals.missed_by_program()),
         }
     }
 
@@ -99,6 +109,7 @@ impl Pipeline {
             started: summary.direct_ios_begun,
             completed: summary.direct_ios_completed,
             not_direct: summary.direct_ios_refused,
+            lost: summary.direct_ios_lost,
             in_flight: self.lifecycle.live()[1],
             errors: summary.direct_io_errors,
         }
@@ -109,6 +120,7 @@ impl Pipeline {
         Fsyncs {
             started: summary.fsyncs_begun,
             completed: summary.fsyncs_completed,
+            lost: summary.fsyncs_lost,
             in_flight: self.lifecycle.live()[2],
             errors: summary.fsync_errors,
         }
