@@ -16,9 +16,10 @@
 //! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
 //! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see.
 //!
-//! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] (which
-//! protocol its kernel speaks), [`limits`] (every bound), [`clock`], [`octaves`], and [`stress`], the
-//! reproducer that gives the kernel something to do.
+//! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
+//! [`known_defects`] (what is known of its kernel), [`limits`]
+//! (every bound), [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel
+//! something to do.
 //!
 //! # Invariants
 //!
@@ -39,6 +40,7 @@ pub mod finding;
 pub mod generation;
 pub mod host;
 pub mod http;
+pub mod known_defects;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
