@@ -1,4 +1,5 @@
 //! The verbs, one file each: they do the I/O that the library must not.
 
+pub(crate) mod doctor;
 pub(crate) mod run;
 pub(crate) mod stress;

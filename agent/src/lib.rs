@@ -17,7 +17,7 @@
 //! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see.
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
-//! [`known_defects`] (what is known of its kernel), [`limits`]
+//! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`limits`]
 //! (every bound), [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel
 //! something to do.
 //!
@@ -35,6 +35,7 @@ pub mod clock;
 pub mod decode;
 pub mod detect;
 pub mod devices;
+pub mod doctor;
 pub mod event;
 pub mod finding;
 pub mod generation;
