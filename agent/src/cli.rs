@@ -1,6 +1,6 @@
 //! The command line: types only, no work. Help texts are the reference.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -28,6 +28,8 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// What this host lets us observe: kernel, privileges, every probe tried, rules, known defects
     Doctor(DoctorArgs),
+    /// Writes and fsyncs a canary file and checks that one whole life of its io_end is seen
+    Selftest(SelftestArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
 }
@@ -88,6 +90,17 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) no_attach: bool,
     /// How the page is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Flags of `selftest`. Exit: 0 a whole life was seen, 1 it was not, 2 the test could not run.
+#[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    /// Directory on an ext4 that the canary is written to [default: the first writable mounted ext4]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How the result is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod doctor;
 pub(crate) mod run;
+pub(crate) mod selftest;
 pub(crate) mod stress;
