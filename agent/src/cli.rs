@@ -1,6 +1,6 @@
 //! The command line: types only, no work. Help texts are the reference.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -26,6 +26,10 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// The daemon: attach, watch, serve /metrics /healthz /readyz; stops on SIGTERM or SIGINT
     Run(RunArgs),
+    /// What this host lets us observe: kernel, privileges, every probe tried, rules, known defects
+    Doctor(DoctorArgs),
+    /// Writes and fsyncs a canary file and checks that one whole life of its io_end is seen
+    Selftest(SelftestArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
 }
@@ -63,6 +67,40 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
     /// How the last summary is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// What can be required of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// An io_end from birth to release, and fsync.
+    Basic,
+    /// Every probe that this kernel needs, and every rule armed.
+    Full,
+}
+
+/// Flags of `doctor`. Exit: 0 the requirement is met, 1 it is not, 2 it could not be told.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// What the host must allow; without it, exit 0 says only that the page could be made
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) require: Option<Level>,
+    /// Load and attach nothing: say only what can be told without
+    #[arg(long)]
+    pub(crate) no_attach: bool,
+    /// How the page is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Flags of `selftest`. Exit: 0 a whole life was seen, 1 it was not, 2 the test could not run.
+#[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    /// Directory on an ext4 that the canary is written to [default: the first writable mounted ext4]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How the result is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }

@@ -3,12 +3,16 @@
 //! Everything is read from `/proc` and `/sys` under a root that tests may replace. Absence is an
 //! `Option`: "could not tell" differs from "no".
 
+mod preemption;
+
 use std::{
     collections::HashMap,
     fs, io,
     io::BufRead as _,
     path::{Path, PathBuf},
 };
+
+pub use preemption::Preemption;
 
 /// CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF (include/uapi/linux/capability.h; the last two from 5.8).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -72,9 +76,66 @@ impl Host {
         Some(self.root.join("sys/kernel/btf/vmlinux")).filter(|path| path.is_file())
     }
 
+    /// The type information of a module, if the kernel shows it (from 5.11).
+    pub fn module_btf(&self, module: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.join("sys/kernel/btf").join(module)).ok()
+    }
+
+    /// `/proc/version`: who built the kernel, and how.
+    pub fn version_text(&self) -> Option<String> {
+        Some(self.read("proc/version").ok()?.trim().to_owned())
+    }
+
+    /// Ubuntu's `/proc/version_signature`, which ends with the upstream version.
+    pub fn version_signature(&self) -> Option<String> {
+        Some(self.read("proc/version_signature").ok()?.trim().to_owned())
+    }
+
+    /// How the kernel preempts its own code.
+    pub fn preemption(&self) -> Preemption {
+        let debugfs = self.read("sys/kernel/debug/sched/preempt").ok();
+        let cmdline = self.read("proc/cmdline").ok();
+        preemption::tell(debugfs.as_deref(), cmdline.as_deref(), self.version_text().as_deref())
+    }
+
     /// Whether a module of that name is loaded; built-in code is no module.
     pub fn module_loaded(&self, name: &str) -> bool {
         self.root.join("sys/module").join(name).join("initstate").is_file()
+    }
+
+    /// How many hold a module: mounts, other modules, attached programs.
+    pub fn module_references(&self, name: &str) -> Option<u64> {
+        self.number(&format!("sys/module/{name}/refcnt"))
+    }
+
+    /// Modules that use a module.
+    pub fn module_holders(&self, name: &str) -> Vec<String> {
+        let holders = self.root.join("sys/module").join(name).join("holders");
+        let entries = fs::read_dir(holders).into_iter().flatten().flatten();
+        let mut names: Vec<_> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// `kernel.kptr_restrict`: 2 hides addresses from everyone.
+    pub fn kptr_restrict(&self) -> Option<u64> {
+        self.number("proc/sys/kernel/kptr_restrict")
+    }
+
+    /// `kernel.unprivileged_bpf_disabled`: 0 allows BPF to everyone, 1 and 2 do not.
+    pub fn unprivileged_bpf_disabled(&self) -> Option<u64> {
+        self.number("proc/sys/kernel/unprivileged_bpf_disabled")
+    }
+
+    /// Security modules in force, if securityfs is mounted.
+    pub fn security_modules(&self) -> Option<Vec<String>> {
+        let text = self.read("sys/kernel/security/lsm").ok()?;
+        Some(text.trim().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn number(&self, path: &str) -> Option<u64> {
+        self.read(path).ok()?.trim().parse().ok()
     }
 
     /// Lockdown mode in force (`none`, `integrity`, `confidentiality`), if the kernel tells.

@@ -17,8 +17,10 @@
 //! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
 //! 8. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk.
 //!
-//! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`limits`] (every bound),
-//! [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel something to do.
+//! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
+//! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`limits`]
+//! (every bound), [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel
+//! something to do.
 //!
 //! # Invariants
 //!
@@ -34,10 +36,13 @@ pub mod clock;
 pub mod decode;
 pub mod detect;
 pub mod devices;
+pub mod doctor;
 pub mod event;
 pub mod finding;
+pub mod generation;
 pub mod host;
 pub mod http;
+pub mod known_defects;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

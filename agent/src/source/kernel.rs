@@ -10,6 +10,7 @@
 mod attach;
 pub mod btf;
 mod counters;
+mod dry_run;
 mod object;
 mod offsets;
 
@@ -19,9 +20,10 @@ use aya::{Ebpf, EbpfLoader, maps::RingBuf};
 use endiod_wire::wire::{backend, config_key};
 use tokio::io::{Interest, unix::AsyncFd};
 
-pub use attach::Verdict;
-pub use object::for_kernel as object;
-pub use offsets::OffsetsError;
+pub use attach::{GUARDED_FROM, Verdict, refusal_hint};
+pub use dry_run::{DryRun, dry_run};
+pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
+pub use offsets::{OffsetsError, SYMBOLS};
 
 use crate::{
     event::{Cpu, ProbeId},
@@ -29,6 +31,9 @@ use crate::{
     limits,
     source::own::OwnRecords,
 };
+
+/// The oldest kernel that has what the programs need.
+pub const OLDEST: (u32, u32) = (5, 10);
 
 /// Why the kernel cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -118,19 +123,11 @@ impl KernelSource {
     /// Why nothing can be watched here, with the fix where we know it.
     pub fn open(host: &Host, ring_bytes: u32) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
-        let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        if version < (5, 10) {
-            return Err(KernelError::TooOld { release });
-        }
-        let object = object(version).ok_or(KernelError::NoPrograms)?;
-        if let Some(missing) = host.missing_capability() {
-            return Err(KernelError::Privileges { missing });
-        }
+        let object = permitted_object(host)?;
         let btf_bytes = read_btf(host)?;
         let facts = btf::Btf::parse(&btf_bytes)?;
         check_built_in(host, &facts)?;
-        let symbols =
-            host.symbols(offsets::SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
+        let symbols = host.symbols(SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
         let constants = offsets::find(&facts, &symbols)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
@@ -262,7 +259,25 @@ fn end_bio(symbols: &HashMap<String, u64>) -> u64 {
     symbols.get("ext4_end_bio").copied().expect("offsets::find found it")
 }
 
-fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
+/// The programs for this kernel, if it is new enough and this process may load them.
+fn permitted_object(host: &Host) -> Result<&'static [u8], KernelError> {
+    let version = host.version().map_err(|source| io_error("the kernel release", source))?;
+    if version < OLDEST {
+        let release = host.release().map_err(|source| io_error("the kernel release", source))?;
+        return Err(KernelError::TooOld { release });
+    }
+    let object = object(version).ok_or(KernelError::NoPrograms)?;
+    match host.missing_capability() {
+        Some(missing) => Err(KernelError::Privileges { missing }),
+        None => Ok(object),
+    }
+}
+
+/// The kernel's own type information.
+///
+/// # Errors
+/// The kernel shows none, or it cannot be read.
+pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     let path = host.btf_path().ok_or(KernelError::NoBtf)?;
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }

@@ -15,6 +15,9 @@ use crate::{
     probes::{Edge, PROBES, Presence, Probe},
 };
 
+/// The first kernel that skips, and counts, hits of a program that already runs on the CPU.
+pub const GUARDED_FROM: (u32, u32) = (5, 12);
+
 /// What became of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -30,6 +33,31 @@ pub enum Verdict {
 pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict>, KernelError> {
     let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
     Ok(PROBES.iter().map(|probe| attach(ebpf, &btf, facts, probe)).collect())
+}
+
+/// Loads and attaches each program and takes it away again before the next; whether the kernel counts
+/// skipped hits is read from the first that attached.
+pub(super) fn try_each(
+    ebpf: &mut Ebpf,
+    btf: &KernelBtf,
+    facts: &Btf<'_>,
+) -> (Vec<Verdict>, Option<bool>) {
+    let mut misses_counted = None;
+    let verdicts = PROBES.iter().map(|probe| {
+        let verdict = attach(ebpf, btf, facts, probe);
+        if verdict != Verdict::Attached {
+            return verdict;
+        }
+        let program = ebpf.program(probe.program);
+        misses_counted =
+            misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
+        match unload(ebpf, probe) {
+            Ok(()) => Verdict::Attached,
+            Err(error) => Verdict::Failed(format!("it cannot be detached: {}", reason(&*error))),
+        }
+    });
+    let verdicts = verdicts.collect();
+    (verdicts, misses_counted)
 }
 
 fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> Verdict {
@@ -74,15 +102,18 @@ pub(super) fn refuse_if_none(verdicts: &[Verdict], host: &Host) -> Result<(), Ke
         Verdict::Attached | Verdict::Absent(_) => None,
     });
     let (probe, reason) = first.unwrap_or(("none", "no function exists".to_owned()));
-    let hint = match host.lockdown().as_deref() {
+    let hint = format!("; {}", refusal_hint(host.lockdown().as_deref()));
+    Err(KernelError::Refused { probe, reason, hint })
+}
+
+/// What may be behind a kernel that refuses every program, by its lockdown mode.
+pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
+    match lockdown {
         Some("none") | None => {
-            "; the kernel may be locked down or built without CONFIG_FUNCTION_TRACER"
+            "the kernel may be locked down or built without CONFIG_FUNCTION_TRACER"
         }
-        Some(_) => {
-            "; the kernel is locked down (/sys/kernel/security/lockdown), which refuses them"
-        }
-    };
-    Err(KernelError::Refused { probe, reason, hint: hint.to_owned() })
+        Some(_) => "the kernel is locked down (/sys/kernel/security/lockdown), which refuses them",
+    }
 }
 
 /// Unloads every attached program, which detaches it, and returns which they were.
@@ -109,7 +140,7 @@ fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Hits that the kernel skipped, per probe (`recursion_misses`, from 5.12; absent before).
+/// Hits that the kernel skipped, per probe (`recursion_misses`, from [`GUARDED_FROM`]; absent before).
 pub(super) fn misses(ebpf: &Ebpf, verdicts: &[Verdict]) -> Vec<(ProbeId, u64)> {
     (0..)
         .map(ProbeId)
@@ -154,7 +185,8 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     }
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     match lines.len() {
-        0 | 1 => lines.concat(),
+        // A refusal without a verifier's log ends with the log's empty title.
+        0 | 1 => lines.concat().trim_end_matches(". Verifier output:").to_owned(),
         count => {
             let tail = &lines[count.saturating_sub(LOG_LINES_MAX).max(1)..];
             format!("{} … {}", lines[0], tail.join(" | "))

@@ -42,8 +42,7 @@ const IO_END_LAYOUT: &[(&str, u64)] = &[
 ];
 
 /// Symbols that the programs compare with or read through.
-pub(super) const SYMBOLS: &[&str] =
-    &["ext4_end_bio", "__per_cpu_offset", "__preempt_count", "pcpu_hot"];
+pub const SYMBOLS: &[&str] = &["ext4_end_bio", "__per_cpu_offset", "__preempt_count", "pcpu_hot"];
 
 /// Why the constants cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod conservation;
+mod doctor;
 mod loss;
 mod nesting;
 mod stop;
@@ -42,6 +43,10 @@ cases! {
     "the_programs_log_reaches_the_daemon", always, loss::log_lines;
     "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
+    "doctor_meets_full", always, doctor::meets_full;
+    "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
+    "selftest_sees_a_whole_life", always, doctor::selftest;
     "bad_input_is_named_with_its_fix", always, bad_input::named;
     "a_locked_down_kernel_is_named", always, bad_input::locked_down;
+    "doctor_names_lockdown", always, doctor::names_lockdown;
 }

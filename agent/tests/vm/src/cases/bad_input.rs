@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{Facts, Guest, agent::LISTEN};
 
 /// `nobody`.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 fn endiod(args: &[&str]) -> Command {
     let mut command = Command::new("endiod");
@@ -86,8 +86,9 @@ fn without_btf(check: impl FnOnce() -> Result<()>) -> Result<()> {
     result
 }
 
-/// Confidentiality forbids programs to read kernel memory. It cannot be taken back: the last case.
-pub(crate) fn locked_down(_guest: &Guest, _facts: &mut Facts) -> Result<()> {
+/// Confidentiality forbids programs to read kernel memory. It cannot be taken back: only the last
+/// cases may call it.
+pub(super) fn lock_down() -> Result<()> {
     const PATH: &str = "/sys/kernel/security/lockdown";
     if !fs::exists(PATH)? {
         let status = Command::new("mount")
@@ -95,7 +96,14 @@ pub(crate) fn locked_down(_guest: &Guest, _facts: &mut Facts) -> Result<()> {
             .status()?;
         ensure!(status.success(), "cannot mount securityfs");
     }
-    fs::write(PATH, "confidentiality").context("cannot lock the kernel down")?;
+    if fs::read_to_string(PATH)?.contains("[confidentiality]") {
+        return Ok(());
+    }
+    fs::write(PATH, "confidentiality").context("cannot lock the kernel down")
+}
+
+pub(crate) fn locked_down(_guest: &Guest, _facts: &mut Facts) -> Result<()> {
+    lock_down()?;
     let output = endiod(&["run", "--duration", "5"]).output()?;
     refused("lockdown", &output, &["refused", "locked down"])
 }

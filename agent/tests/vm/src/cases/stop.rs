@@ -8,12 +8,12 @@ use aya::programs::loaded_programs;
 use crate::{Facts, Guest, agent::Agent};
 
 /// Programs in the kernel now.
-fn programs() -> usize {
+pub(super) fn programs() -> usize {
     loaded_programs().filter(Result::is_ok).count()
 }
 
 /// Waits until there are no more programs than that; the kernel frees the last ones from a worker.
-fn drained_to(before: usize) -> Result<()> {
+pub(super) fn drained_to(before: usize) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let start = Instant::now();
     while programs() > before {

@@ -1,0 +1,140 @@
+//! `endiod selftest`: proves on the running kernel that one whole life of an io_end is seen.
+//!
+//! ```text
+//!  canary on an ext4 ─► attach ─► write, fsync ─► its io_end: birth ─► bio ─► end ─► release, its fsync
+//!                                   ▲    └ not whole within a second: more blocks ─┐
+//!                                   └──────────────────────────────────────────────┘ at most ROUNDS_MAX
+//! ```
+//!
+//! Several rounds, because a kernel may skip hits of a probe by chance. Every wait is bounded; an fsync
+//! that does not return is the device's doing, so the test could not run. stdout is the result.
+
+mod canary;
+mod sighting;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use endiod::{
+    decode::decode,
+    event::ProbeId,
+    host::Host,
+    lifecycle::Lifecycle,
+    probes::{self, PROBES},
+    source::kernel::{KernelSource, Verdict},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::cli::{Format, SelftestArgs};
+use canary::Canary;
+use sighting::{Outcome, Sighting};
+
+/// No whole life was seen.
+const EXIT_UNSEEN: u8 = 1;
+/// Writes and fsyncs before giving up.
+const ROUNDS_MAX: u32 = 5;
+/// How long after its fsync a life may take to be whole.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long an fsync may take: a device that is slower is stuck or overwhelmed.
+const FSYNC_MAX: Duration = Duration::from_secs(30);
+/// How long records may wait in the ring.
+const DRAIN_DELAY: Duration = Duration::from_millis(5);
+/// Room for what the rest of the host writes meanwhile.
+const RING_BYTES: u32 = 1 << 20;
+
+pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(selftest(args));
+    // A thread that is stuck in fsync must not keep the result.
+    runtime.shutdown_background();
+    let outcome = result?;
+    match args.format {
+        Format::Text => print!("{outcome}"),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&outcome)?),
+    }
+    Ok(if outcome.seen { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNSEEN) })
+}
+
+async fn selftest(args: &SelftestArgs) -> Result<Outcome> {
+    let host = Host::default();
+    let canary = match &args.dir {
+        Some(dir) => Canary::create(dir)?,
+        None => Canary::on_first_writable(&host)?,
+    };
+    let mut watch = Watch::open(&host, &canary)?;
+    let mut rounds = 0;
+    while rounds < ROUNDS_MAX && !watch.sighting.is_whole() {
+        rounds += 1;
+        let write = canary.write_and_sync(rounds)?;
+        match timeout(FSYNC_MAX, tokio::task::spawn_blocking(write)).await {
+            Ok(written) => written.context("the writing thread failed")??,
+            Err(_) => bail!(
+                "fsync of the canary in {} did not return within {} s: the device is stuck or \
+                 overwhelmed; try --dir on another one",
+                canary.dir().display(),
+                FSYNC_MAX.as_secs()
+            ),
+        }
+        watch.until_whole().await;
+    }
+    let outcome = watch.sighting.outcome(&canary, rounds);
+    watch.close();
+    Ok(outcome)
+}
+
+/// The stream, followed by the same lifecycle as in the daemon.
+struct Watch {
+    source: KernelSource,
+    lifecycle: Lifecycle,
+    sighting: Sighting,
+}
+
+impl Watch {
+    fn open(host: &Host, canary: &Canary) -> Result<Watch> {
+        let source = KernelSource::open(host, RING_BYTES)?;
+        let mut lifecycle = Lifecycle::default();
+        let verdicts = (0..).map(ProbeId).zip(source.verdicts());
+        let mut attached = verdicts.filter(|(_, verdict)| **verdict == Verdict::Attached);
+        lifecycle.set_claim_probe(attached.any(|(id, _)| probes::is_claim(id)));
+        let failed = PROBES.iter().zip(source.verdicts()).filter_map(|(probe, verdict)| {
+            matches!(verdict, Verdict::Failed(_)).then_some(probe.program)
+        });
+        let sighting = Sighting::new(canary.inode(), failed.collect());
+        let mut watch = Watch { source, lifecycle, sighting };
+        let Watch { source, lifecycle, sighting } = &mut watch;
+        // The key hides addresses, and none is shown here.
+        source.announce(0, &mut |record| take(lifecycle, sighting, record));
+        Ok(watch)
+    }
+
+    /// Drains until the canary's life is whole or the round is over.
+    async fn until_whole(&mut self) {
+        let start = Instant::now();
+        loop {
+            let Watch { source, lifecycle, sighting } = self;
+            source.drain(&mut |record| take(lifecycle, sighting, record));
+            if sighting.is_whole() || start.elapsed() > ROUND {
+                return;
+            }
+            sleep(DRAIN_DELAY).await;
+        }
+    }
+
+    fn close(self) {
+        let Watch { source, mut lifecycle, mut sighting } = self;
+        source.close(&mut |record| take(&mut lifecycle, &mut sighting, record));
+    }
+}
+
+fn take(lifecycle: &mut Lifecycle, sighting: &mut Sighting, record: &[u8]) {
+    match decode(record) {
+        Ok(event) => lifecycle.observe(&event, &mut |step| sighting.step(&step)),
+        Err(malformed) => log::warn!("a record was malformed: {malformed}"),
+    }
+}

@@ -1,0 +1,283 @@
+//! The doctor on hosts that are directories: what it says, and that it never says "no" where it could
+//! not tell. The golden page is `tests/data/doctor/page.txt`; `ENDIOD_BLESS=1` writes it anew.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use endiod::{
+    devices::{Device, Found},
+    doctor::{
+        Answer, Arming, Attempt, BASIC, BtfFacts, Ext4Code, Facts, ProbeVerdict, Report, SCHEMA,
+        examine, gather,
+    },
+    event::DevId,
+    generation::Upstream,
+    host::{Host, Preemption},
+    probes::{PROBES, Presence},
+    source::kernel::{DryRun, OLDEST, Verdict},
+};
+
+/// A Debian 6.1 on which everything attaches that exists.
+fn facts() -> Facts {
+    let absent = ["ext4_end_io_end", "filemap_writeback"];
+    let functions: BTreeSet<_> =
+        PROBES.iter().map(|probe| probe.function).filter(|name| !absent.contains(name)).collect();
+    let verdict = |probe: &endiod::probes::Probe| match probe.presence {
+        Presence::Some(on) if absent.contains(&probe.function) => Verdict::Absent(on),
+        _ => Verdict::Attached,
+    };
+    Facts {
+        release: "6.1.0-56-cloud-amd64".to_owned(),
+        upstream: Upstream { series: (6, 1), patch: Some(192), vendor: true },
+        preemption: Preemption::No("voluntary"),
+        btf: Ok(BtfFacts { size_bytes: 5_515_236, module_size_bytes: None, functions }),
+        ext4: Ext4Code::BuiltIn,
+        lockdown: Some("none".to_owned()),
+        kptr_restrict: Some(0),
+        unprivileged_bpf_disabled: Some(2),
+        security_modules: Some(vec!["capability".to_owned(), "lockdown".to_owned()]),
+        missing_capability: None,
+        addresses_shown: true,
+        attempt: Attempt::Tried(DryRun {
+            verdicts: PROBES.iter().map(verdict).collect(),
+            misses_counted: Some(true),
+        }),
+        devices: Ok(Found {
+            devices: vec![Device {
+                dev: DevId(254 << 20 | 1),
+                name: "vda1".to_owned(),
+                disk: "vda".to_owned(),
+                mountpoint: "/srv/a mount point".to_owned(),
+                uuid: None,
+            }],
+            left_out: 0,
+        }),
+    }
+}
+
+/// The same host, some probes refused.
+fn refusing(refused: impl Fn(&str) -> Option<String>) -> Facts {
+    let mut facts = facts();
+    let Attempt::Tried(tried) = &mut facts.attempt else { unreachable!("it was tried") };
+    for (probe, verdict) in PROBES.iter().zip(&mut tried.verdicts) {
+        if let (Verdict::Attached, Some(reason)) = (&*verdict, refused(probe.program)) {
+            *verdict = Verdict::Failed(reason);
+        }
+    }
+    facts
+}
+
+/// One refused probe, a whole span without its end, a module, a preemptible kernel.
+fn troubled() -> Facts {
+    let log = "the BPF_PROG_LOAD syscall returned Invalid argument (os error 22). Verifier output: \
+               reg type unsupported";
+    Facts {
+        preemption: Preemption::Yes("full"),
+        ext4: Ext4Code::Module { references: Some(3), holders: vec!["backup".to_owned()] },
+        ..refusing(|program| (program == "ext4_sync_file_exit").then(|| log.to_owned()))
+    }
+}
+
+#[test]
+fn the_golden_page() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/doctor/page.txt");
+    let page = format!("{}\n{}\n{}", examine(&facts()), "=".repeat(100), examine(&troubled()));
+    if std::env::var_os("ENDIOD_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("the tree is ours");
+        fs::write(&path, &page).expect("the tree is ours");
+    }
+    let golden = fs::read_to_string(&path).expect("run with ENDIOD_BLESS=1 once");
+    assert!(page == golden, "the page changed, see it with ENDIOD_BLESS=1:\n{page}");
+}
+
+#[test]
+fn no_line_is_wider_than_100_columns() {
+    let long = "x".repeat(300);
+    for facts in [facts(), troubled(), refusing(|program| Some(format!("{long} {program}")))] {
+        let page = examine(&facts).to_string();
+        let wide = page.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(wide, None);
+        assert!(page.lines().all(|line| line == line.trim_end()), "trailing blanks");
+        assert!(!page.contains('\u{1b}'), "colours");
+    }
+}
+
+#[test]
+fn the_json_page_comes_back_as_it_was() {
+    for facts in [facts(), troubled()] {
+        let report = examine(&facts);
+        let json = serde_json::to_string(&report).expect("plain data");
+        assert!(json.starts_with(&format!("{{\"schema\":{SCHEMA},")), "{json}");
+        let back: Report = serde_json::from_str(&json).expect("it was just written");
+        assert_eq!(back, report);
+    }
+}
+
+#[test]
+fn what_attaches_meets_full() {
+    let report = examine(&facts());
+    assert_eq!(report.basic.answer, Answer::Meets);
+    assert_eq!(report.full.answer, Answer::Meets);
+    assert!(report.rules.iter().all(|rule| rule.verdict == Arming::Armed));
+    assert_eq!(report.kernel.generations, ["G4c"]);
+    assert_eq!(report.fix, None);
+}
+
+#[test]
+fn a_missing_end_of_a_span_degrades_its_beginning_and_both_requirements() {
+    let report = examine(&troubled());
+    let verdict = |program: &str| {
+        report.probes.iter().find(|probe| probe.program == program).map(|probe| probe.verdict)
+    };
+    assert_eq!(verdict("ext4_sync_file_exit"), Some(ProbeVerdict::Missing));
+    assert_eq!(verdict("ext4_sync_file"), Some(ProbeVerdict::Degraded));
+    assert_eq!(report.basic.answer, Answer::Lacks);
+    assert_eq!(report.full.answer, Answer::Lacks);
+}
+
+#[test]
+fn a_phase_probe_is_not_basic_and_a_birth_disarms_every_rule() {
+    let refused = |program: &'static str| {
+        examine(&refusing(move |of| (of == program).then(|| "no".to_owned())))
+    };
+    let phase = refused("blkdev_issue_flush");
+    assert_eq!((phase.basic.answer, phase.full.answer), (Answer::Meets, Answer::Lacks));
+    let birth = refused("ext4_init_io_end_exit");
+    assert!(birth.rules.iter().all(|rule| rule.verdict == Arming::Off));
+    assert!(birth.rules.iter().all(|rule| rule.lacks.contains(&"ext4_init_io_end".to_owned())));
+}
+
+#[test]
+fn a_locked_down_kernel_is_named_as_the_cause() {
+    let report = examine(&Facts {
+        lockdown: Some("confidentiality".to_owned()),
+        ..refusing(|program| Some(format!("EPERM. Verifier output: {program}")))
+    });
+    assert_eq!(report.basic.answer, Answer::Lacks);
+    assert!(report.fix.as_deref().is_some_and(|fix| fix.contains("locked down")));
+    let page = report.to_string();
+    assert!(
+        page.contains("all of them  EPERM; the verifier's words are in --format json"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_was_not_tried_is_unknown_and_not_lacking() {
+    let not_permitted = Attempt::NotPermitted("no CAP_BPF".to_owned());
+    for attempt in [Attempt::Skipped, not_permitted] {
+        let report = examine(&Facts { attempt, ..facts() });
+        assert_eq!(report.basic.answer, Answer::Unknown);
+        assert_eq!(report.full.answer, Answer::Unknown);
+        assert!(report.rules.iter().all(|rule| rule.verdict == Arming::NotTried));
+        let absent = |probe: &&endiod::doctor::Probe| probe.verdict == ProbeVerdict::NotNeeded;
+        assert_eq!(report.probes.iter().filter(absent).count(), 3, "known without trying");
+    }
+    let impossible = Attempt::Impossible("no BTF".to_owned());
+    let report = examine(&Facts { attempt: impossible, btf: Err("no BTF".to_owned()), ..facts() });
+    assert_eq!(report.full.answer, Answer::Lacks, "the host itself lacks it");
+}
+
+#[test]
+fn basic_names_probes_of_the_table() {
+    for program in BASIC {
+        let probe = PROBES.iter().find(|probe| probe.program == program);
+        assert!(probe.is_some_and(|probe| probe.presence == Presence::Always), "{program}");
+    }
+}
+
+/// A directory that looks like `/`.
+struct Fake {
+    root: PathBuf,
+}
+
+impl Fake {
+    fn new(name: &str, release: &str) -> Fake {
+        let root =
+            std::env::temp_dir().join(format!("endiod-doctor-{name}-{}", std::process::id()));
+        let fake = Fake { root };
+        fake.write("proc/sys/kernel/osrelease", release);
+        fake.write("proc/self/status", "Name:\tendiod\nCapEff:\t000001ffffffffff\n");
+        fake.write("proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\n");
+        fake
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))
+            .expect("the temporary directory is ours");
+        fs::write(path, text).expect("the temporary directory is ours");
+    }
+
+    fn host(&self) -> Host {
+        Host::at(&self.root)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        // A directory that stays behind in the temporary directory harms nobody.
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+#[test]
+fn an_old_kernel_cannot_be_told_and_says_why() {
+    for release in ["4.19.0-27-amd64\n", "5.7.9\n"] {
+        let error = gather(&Fake::new("old", release).host(), true).expect_err("it is too old");
+        let error = error.to_string();
+        let (major, minor) = OLDEST;
+        for word in [release.trim(), "too old", &format!("{major}.{minor}")] {
+            assert!(error.contains(word), "{error:?} does not say {word:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_without_btf_still_has_a_page() {
+    let fake = Fake::new("no-btf", "6.12.0-1-amd64\n");
+    fake.write(
+        "proc/version",
+        "Linux version 6.12.0-1-amd64 (b) #1 SMP PREEMPT_RT Debian 6.12.95-1",
+    );
+    fake.write("proc/sys/kernel/kptr_restrict", "1\n");
+    fake.write("sys/kernel/security/lsm", "lockdown,capability,apparmor");
+    fake.write("sys/module/ext4/initstate", "live\n");
+    fake.write("sys/module/ext4/refcnt", "2\n");
+    let report = examine(&gather(&fake.host(), true).expect("it is new enough"));
+    let page = report.to_string();
+    for words in [
+        "6.12.95",
+        "G4d",
+        "real time",
+        "kptr_restrict 1, unprivileged_bpf_disabled not shown",
+        "lockdown capability apparmor",
+        "2 references, 1 mounted devices here",
+    ] {
+        assert!(page.contains(words), "the page does not say {words:?}:\n{page}");
+    }
+    assert!(!report.probes.iter().any(|probe| probe.verdict == ProbeVerdict::Ok));
+    assert_ne!(report.basic.answer, Answer::Meets);
+}
+
+#[test]
+fn who_may_not_load_programs_is_told_to_be_root() {
+    let fake = Fake::new("caps", "6.1.0-56-cloud-amd64\n");
+    fake.write("proc/self/status", "Name:\tendiod\nCapEff:\t0000000000000000\n");
+    // A header and nothing else: readable type information, as every user has it.
+    let header: [u32; 6] = [0x0001_eb9f, 24, 0, 0, 0, 1];
+    let mut btf: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    btf.push(0);
+    fake.write("sys/kernel/btf/placeholder", "");
+    fs::write(fake.root.join("sys/kernel/btf/vmlinux"), btf).expect("the directory is ours");
+    let report = examine(&gather(&fake.host(), true).expect("it is new enough"));
+    if endiod::source::kernel::object((6, 1)).is_none() {
+        eprintln!("built without programs: nothing else can be refused");
+        return;
+    }
+    assert_eq!(report.basic.answer, Answer::Unknown, "{report}");
+    assert!(report.to_string().contains("sudo endiod doctor"), "{report}");
+}
