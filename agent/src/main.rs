@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.verb {
         cli::Verb::Run(args) => cmd::run::run(&args),
+        cli::Verb::Record(args) => cmd::record::run(&args),
+        cli::Verb::Replay(args) => cmd::replay::run(&args),
         cli::Verb::Stress(args) => cmd::stress::run(&args),
     };
     result.unwrap_or_else(|error| {

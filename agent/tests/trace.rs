@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "trace/command.rs"]
+mod command;
 #[path = "trace/memory.rs"]
 mod memory;
 #[path = "trace/stream.rs"]
@@ -74,6 +76,12 @@ impl Scratch {
         let dir = std::env::temp_dir().join(format!("endiod-trace-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         Scratch(dir)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
     }
 
     fn path(&self) -> &Path {
@@ -257,4 +265,8 @@ fn a_recording_is_for_its_owner_and_a_file_that_is_there_is_kept() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     Writer::create(&path, Existing::Replace).unwrap().finish().unwrap();
     assert_eq!(mode(), 0o600);
+    let before = fs::metadata("/dev/null").unwrap().permissions().mode();
+    let refused = Writer::create(Path::new("/dev/null"), Existing::Replace).err().unwrap();
+    assert!(refused.to_string().contains("not a regular file"), "{refused}");
+    assert_eq!(fs::metadata("/dev/null").unwrap().permissions().mode(), before);
 }

@@ -66,7 +66,7 @@ impl Writer<File> {
     /// Creates a file that only its owner may read.
     ///
     /// # Errors
-    /// The file cannot be created, or is there and shall be kept.
+    /// The file cannot be created, is not a regular one, or is there and shall be kept.
     pub fn create(path: &Path, existing: Existing) -> Result<Self, TraceError> {
         let mut options = OpenOptions::new();
         options.write(true).mode(MODE);
@@ -75,6 +75,10 @@ impl Writer<File> {
             Existing::Replace => options.create(true).truncate(true),
         };
         let file = options.open(path).and_then(|file| {
+            if !file.metadata()?.is_file() {
+                // A device's mode is not ours to change.
+                return Err(io::Error::other("not a regular file"));
+            }
             // The mode above is for new files only.
             file.set_permissions(Permissions::from_mode(MODE))?;
             Ok(file)
