@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cmd::stress::StressArgs;
+use crate::cmd::{record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -13,7 +13,8 @@ use crate::cmd::stress::StressArgs;
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ENDIOD_REVISION"), ")"),
     about = "Rebuilds the life of every ext4 io_end and reports when the kernel's completion protocol \
              is broken, stuck or slow",
-    after_help = "stdout is the result, stderr the talk. Exit: 0 done, 2 an error that stderr names."
+    after_help = "stdout is the result, stderr the talk. Exit: 0 done, 1 findings \
+                  (replay), 2 an error that stderr names."
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -30,6 +31,10 @@ pub(crate) enum Verb {
     Doctor(DoctorArgs),
     /// Writes and fsyncs a canary file and checks that one whole life of its io_end is seen
     Selftest(SelftestArgs),
+    /// Watches as `run` does, without serving, and keeps the stream in a file
+    Record(RecordArgs),
+    /// Reads a recording as if it happened now; the same bytes out every time
+    Replay(ReplayArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
 }
@@ -105,7 +110,7 @@ pub(crate) struct SelftestArgs {
     pub(crate) format: Format,
 }
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(crate) fn ring_bytes(text: &str) -> Result<u32, String> {
     let fix = "give a power of two from 4096 to 1073741824, 8388608 say";
     let bytes: u32 = text.parse().map_err(|_| format!("not a number of bytes; {fix}"))?;
     if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) {
@@ -115,7 +120,7 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()

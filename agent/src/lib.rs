@@ -2,14 +2,15 @@
 //! completion protocol is broken, stuck or slow.
 //!
 //! ```text
-//!  kernel ──probe──► wire record ──► decode ──► lifecycle ──► detect ──► finding ──► report, metrics
+//!  kernel ──probe──► wire record ─┬─► decode ──► lifecycle ──► detect ──► finding ──► report, metrics
+//!  recording ─────────────────────┘
 //! ```
 //!
 //! Follow one event by opening the modules in this order, and never go back:
 //!
 //! 1. `ebpf/src/probes/*.rs`, `emit.rs`: a program sees a kernel function and writes a record;
 //! 2. [`source`]: attaches the programs by the table in [`probes`], yields wire bytes, adds the
-//!    agent's own records (host, time, loss, names);
+//!    agent's own records (host, time, loss, names); or reads all of them back from a recording;
 //! 3. [`decode`] and [`event`]: bytes to domain types, or the reason why not;
 //! 4. [`sequence`]: which numbers arrived;
 //! 5. [`lifecycle`]: io_ends, direct writes and fsyncs rebuilt, with the table of legal moves;

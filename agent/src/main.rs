@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         cli::Verb::Run(args) => cmd::run::run(&args),
         cli::Verb::Doctor(args) => cmd::doctor::run(&args),
         cli::Verb::Selftest(args) => cmd::selftest::run(&args),
+        cli::Verb::Record(args) => cmd::record::run(&args),
+        cli::Verb::Replay(args) => cmd::replay::run(&args),
         cli::Verb::Stress(args) => cmd::stress::run(&args),
     };
     result.unwrap_or_else(|error| {

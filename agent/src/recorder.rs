@@ -1,40 +1,36 @@
 //! The flight recorder: the last bytes of the stream, always, in one block of memory.
 //!
 //! ```text
-//!   push ──► │ newest … oldest │ ──evicted──► state: the last HOST, CONFIG, SYMBOL, DEVICE,
-//!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES of each subject
+//!   push ──► │ newest … oldest │ ──evicted──► preamble: the last HOST, CONFIG, SYMBOL, DEVICE,
+//!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES of each thing
 //!
-//!   slice  =  SLICE  +  states, by time  +  what the block holds  =  a stream of its own
+//!   slice  =  SLICE  +  preamble  +  what the block holds  =  a stream of its own
 //! ```
 //!
-//! A record that sets a state (a device's name, a CPU's losses) outlives its eviction, replaced by
-//! the next of its subject: so a slice replays like the whole stream for everything born inside it.
+//! A record that announces something (a device's name, a CPU's losses) outlives its eviction, replaced
+//! by the next about the same: so a slice replays like the whole stream for everything born inside it.
 //! This module must never look further into a record than its kind and subject, never do I/O, and
 //! never grow.
 
-use std::collections::{BTreeMap, VecDeque};
+mod preamble;
+
+use std::collections::VecDeque;
 
 use endiod_wire::wire::{self, RECORD_LEN_MAX, Record as _, bytes_of};
 
-use crate::{decode, limits};
+use crate::decode;
 
-/// Bytes of a header, where a body begins.
-const HEADER_LEN: usize = size_of::<wire::Header>();
-
-/// What a state is about: a group of kinds, and the subject within it.
-type Subject = (u16, u64);
+use preamble::Preamble;
 
 /// Keeps the newest records.
 pub struct Recorder {
     capacity_bytes: usize,
     /// Whole records, oldest first, end to end.
     newest: VecDeque<u8>,
-    /// Records that set a state and were evicted, by what they are about.
-    state: BTreeMap<Subject, Vec<u8>>,
+    /// What was announced by evicted records and still holds.
+    preamble: Preamble,
     /// Records evicted so far.
     evicted: u64,
-    /// States that found no room.
-    forgotten: u64,
 }
 
 impl Recorder {
@@ -43,9 +39,8 @@ impl Recorder {
         Recorder {
             capacity_bytes,
             newest: VecDeque::with_capacity(capacity_bytes),
-            state: BTreeMap::new(),
+            preamble: Preamble::default(),
             evicted: 0,
-            forgotten: 0,
         }
     }
 
@@ -62,29 +57,21 @@ impl Recorder {
         self.newest.extend(record);
     }
 
-    /// Everything that is kept, as a stream: states first, then the newest records, oldest first.
+    /// Everything that is kept, as a stream: what was announced before first, then the newest records, oldest first.
     /// As long as nothing was evicted it is the stream itself.
     pub fn slice(&self) -> Vec<u8> {
         if self.evicted == 0 {
             return self.newest.iter().copied().collect();
         }
-        let mut states: Vec<&Vec<u8>> = self.state.values().collect();
-        states.sort_by_key(|record| decode::header(record).map(|header| header.seq).unwrap_or(0));
+        let first = self.first();
         let (front, back) = self.newest.as_slices();
-        let first = self.first(&states);
-        let states = states.into_iter().map(Vec::as_slice);
-        [bytes_of(&first)]
-            .into_iter()
-            .chain(states)
-            .chain([front, back])
-            .flatten()
-            .copied()
-            .collect()
+        let parts = [bytes_of(&first)].into_iter().chain(self.preamble.records());
+        parts.chain([front, back]).flatten().copied().collect()
     }
 
-    /// The record that says that this is a slice, stamped as the oldest state.
-    fn first(&self, states: &[&Vec<u8>]) -> wire::Slice {
-        let oldest = states.first().and_then(|record| decode::header(record).ok());
+    /// The record that says that this is a slice, stamped as what comes first after it.
+    fn first(&self) -> wire::Slice {
+        let announced = self.preamble.records().next().and_then(|it| decode::header(it).ok());
         wire::Slice {
             header: wire::Header {
                 kind: wire::Slice::KIND,
@@ -93,7 +80,7 @@ impl Recorder {
                 lane: 0,
                 context: wire::context::TASK,
                 seq: 0,
-                time_ns: oldest.map_or(0, |header| header.time_ns),
+                time_ns: announced.map_or(0, |header| header.time_ns),
                 tid: 0,
                 tgid: 0,
             },
@@ -101,7 +88,7 @@ impl Recorder {
         }
     }
 
-    /// Bytes that are kept, states not counted.
+    /// Bytes that are kept, announcements not counted.
     pub fn len_bytes(&self) -> usize {
         self.newest.len()
     }
@@ -111,9 +98,9 @@ impl Recorder {
         self.evicted
     }
 
-    /// States that are no longer known because there were too many.
+    /// Announcements that are no longer known because there were too many.
     pub fn forgotten(&self) -> u64 {
-        self.forgotten
+        self.preamble.left_out()
     }
 
     fn evict(&mut self) {
@@ -126,31 +113,7 @@ impl Recorder {
             return;
         }
         let record: Vec<u8> = self.newest.drain(..len).collect();
-        let Some(subject) = subject(&record) else { return };
-        if self.state.len() < limits::STATES_MAX || self.state.contains_key(&subject) {
-            self.state.insert(subject, record);
-        } else {
-            self.forgotten += 1;
-        }
-    }
-}
-
-/// What the record sets the state of; `None` for an event.
-fn subject(record: &[u8]) -> Option<Subject> {
-    let kind = u16::from_ne_bytes([record[0], record[1]]);
-    let number = |at: usize| -> u64 {
-        let bytes = record[HEADER_LEN + at..].first_chunk::<4>().copied();
-        u64::from(bytes.map_or(0, u32::from_ne_bytes))
-    };
-    match kind {
-        wire::Host::KIND => Some((kind, 0)),
-        wire::Symbol::KIND => Some((kind, number(0) | number(4) << 32)),
-        wire::Device::KIND | wire::Config::KIND | wire::Loss::KIND | wire::Misses::KIND => {
-            Some((kind, number(0)))
-        }
-        // One state: attached or not.
-        wire::Attach::KIND | wire::Detach::KIND => Some((wire::Attach::KIND, number(0))),
-        _ => None,
+        self.preamble.observe(&record);
     }
 }
 
@@ -223,9 +186,8 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(told, ["host 6.1.0", "0:2 vdb", "emitted 20", "0:1 sda", "detach 3"]);
-        let seqs: Vec<u64> = slice.iter().map(|event| event.stamp.seq).collect();
-        assert!(seqs.is_sorted(), "{seqs:?}");
+        assert_eq!(told, ["host 6.1.0", "0:1 sda", "0:2 vdb", "emitted 20", "detach 3"]);
+        assert!(matches!(slice[0].body, Body::Slice { .. }), "{:?}", slice[0]);
     }
 
     #[test]
@@ -244,11 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn states_are_bounded() {
+    fn announcements_are_bounded() {
         let mut recorder = Recorder::new(size_of::<wire::Device>());
         let mut own = OwnRecords::default();
         let over = 10;
-        for dev in 0..=u32::try_from(limits::STATES_MAX + over).unwrap() {
+        for dev in 0..=u32::try_from(crate::limits::PREAMBLE_RECORDS_MAX + over).unwrap() {
             own.device(DevId(dev), "vda", &mut |record| recorder.push(record));
         }
         assert_eq!(recorder.forgotten(), over as u64);

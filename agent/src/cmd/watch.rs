@@ -1,0 +1,225 @@
+//! Watching the kernel: what `run` and `record` do alike.
+//!
+//! ```text
+//!  start: attach ─► announce ─► watch: ┌ readable: wait a moment, drain ┐ ─► finish: detach, drain,
+//!                                      │ each second: LOSS, MISSES, TICK │            summary
+//!                                      └ signal, duration, tape is full ─┘
+//! ```
+//!
+//! One task drains the ring and runs the pipeline. Every record goes to the tape, if there is one, and
+//! to the pipeline, in this order and no other, so that a replay of the tape ends in the same summary.
+
+use std::{collections::BTreeMap, fs::File, io::Read as _, time::Duration};
+
+use anyhow::{Context as _, Result};
+use endiod::{
+    devices::DeviceReader,
+    event::DevId,
+    host::Host,
+    http::Heartbeat,
+    metrics::{Build, Kernel, Metrics, RingUse},
+    pipeline::Pipeline,
+    probes::PROBES,
+    report::Summary,
+    source::kernel::{KernelSource, Verdict},
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::record::Tape;
+
+/// How long records may wait in the ring: the programs wake the agent for the first one only.
+const DRAIN_DELAY: Duration = Duration::from_millis(5);
+/// Length of an epoch.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs a verb that waits for the kernel.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(work)
+}
+
+/// The signals that ask for a stop.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on a signal is a request to stop in order.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?,
+        })
+    }
+}
+
+/// Where every record goes.
+struct Takers {
+    tape: Option<Tape>,
+    pipeline: Pipeline,
+}
+
+impl Takers {
+    fn take(&mut self, record: &[u8]) {
+        if let Some(tape) = &mut self.tape {
+            tape.push(record);
+        }
+        self.pipeline.feed(record);
+    }
+}
+
+/// The kernel, being watched.
+pub(crate) struct Watch {
+    source: KernelSource,
+    takers: Takers,
+    metrics: Metrics,
+    heartbeat: Heartbeat,
+    devices: DeviceReader,
+    /// Devices that the stream has a name for.
+    named: BTreeMap<DevId, String>,
+    untracked: u64,
+}
+
+impl Watch {
+    /// Attaches; `tape` is asked for once that worked.
+    pub(crate) fn start(
+        host: &Host,
+        ring_bytes: u32,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+        tape: impl FnOnce() -> Result<Option<Tape>>,
+    ) -> Result<Watch> {
+        let key = random_key()?;
+        let source = KernelSource::open(host, ring_bytes)?;
+        let tape = tape()?;
+        let mut watch = Watch {
+            source,
+            takers: Takers { tape, pipeline: Pipeline::new(metrics.clone()) },
+            metrics,
+            heartbeat,
+            devices: DeviceReader::default(),
+            named: BTreeMap::new(),
+            untracked: 0,
+        };
+        watch.source.announce(key, &mut |record| watch.takers.take(record));
+        watch.refresh_devices();
+        watch.say_what_is_watched(host)?;
+        Ok(watch)
+    }
+
+    /// One health summary at start; from here on only changes are logged.
+    fn say_what_is_watched(&self, host: &Host) -> Result<()> {
+        let release = host.release().context("cannot read the kernel release")?;
+        let (mut attached, mut absent, mut failed) = (0, 0, 0);
+        for (probe, verdict) in PROBES.iter().zip(self.source.verdicts()) {
+            match verdict {
+                Verdict::Attached => attached += 1,
+                Verdict::Absent(_) => absent += 1,
+                Verdict::Failed(reason) => {
+                    failed += 1;
+                    let (program, lost) = (probe.program, probe.without);
+                    log::warn!("probe {program} failed: {reason}; lost: {lost}");
+                }
+            }
+        }
+        self.metrics.set_kernel(Kernel { release: &release, generation: "" });
+        self.metrics.set_build(Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("ENDIOD_REVISION"),
+            wire: endiod_wire::wire::VERSION,
+        });
+        let names: Vec<_> = self.named.values().map(String::as_str).collect();
+        let names = if names.is_empty() { "no device yet".to_owned() } else { names.join(", ") };
+        log::info!(
+            "watching ext4 on {names} with kernel {release}: {attached} probes attached, {failed} \
+             failed, {absent} not needed here"
+        );
+        Ok(())
+    }
+
+    /// Watches until a signal, the end of `duration` or of the tape; says which it was.
+    pub(crate) async fn watch(
+        &mut self,
+        signals: &mut Signals,
+        duration: Option<Duration>,
+    ) -> Result<&'static str> {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let over = sleep(duration.unwrap_or(Duration::MAX));
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                _ = signals.terminate.recv() => return Ok("SIGTERM"),
+                _ = signals.interrupt.recv() => return Ok("SIGINT"),
+                () = &mut over => return Ok("the time is over"),
+                _ = ticks.tick() => self.tick(),
+                readable = self.source.readable() => {
+                    readable.context("cannot wait for the ring")?;
+                    sleep(DRAIN_DELAY).await;
+                    self.source.drain(&mut |record| self.takers.take(record));
+                }
+            }
+            self.heartbeat.beat();
+            if let Some(why) = self.takers.tape.as_ref().and_then(Tape::is_over) {
+                return Ok(why);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.refresh_devices();
+        self.source.tick(&mut |record| self.takers.take(record));
+        if let Some(tape) = &mut self.takers.tape {
+            tape.flush();
+        }
+        let used_bytes = self.source.take_used_bytes_max() as u64;
+        let size_bytes = u64::from(self.source.ring_bytes());
+        self.metrics.set_ring(RingUse { used_bytes, size_bytes });
+        let untracked = self.source.untracked();
+        self.metrics.events_lost("program", "open_spans", untracked - self.untracked);
+        self.untracked = untracked;
+    }
+
+    /// Names the devices that were mounted since the last look.
+    fn refresh_devices(&mut self) {
+        let found = match self.devices.read() {
+            Ok(found) => found,
+            Err(error) => return log::debug!("{error}"),
+        };
+        self.metrics.set_devices(&found.devices);
+        for device in found.devices {
+            if self.named.get(&device.dev) != Some(&device.name) {
+                let Watch { source, takers, .. } = self;
+                source.announce_device(device.dev, &device.name, &mut |record| takers.take(record));
+                self.named.insert(device.dev, device.name);
+            }
+        }
+    }
+
+    /// Detaches, takes what is left, and tells it all; the tape has the whole stream.
+    pub(crate) fn finish(self) -> (Summary, Option<Tape>) {
+        let Watch { source, mut takers, .. } = self;
+        source.close(&mut |record| takers.take(record));
+        let Takers { tape, mut pipeline } = takers;
+        pipeline.finish();
+        (pipeline.summary(), tape)
+    }
+}
+
+/// The key of the hashes that stand for kernel addresses.
+fn random_key() -> Result<u64> {
+    let mut key = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut key))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(key))
+}
