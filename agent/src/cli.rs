@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cmd::{record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
+use crate::cmd::{keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ pub(crate) struct RunArgs {
     /// Stop by itself after that many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
+    /// Findings on the way.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// How the last summary is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

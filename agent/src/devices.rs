@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use crate::event::DevId;
@@ -75,6 +76,28 @@ pub struct Found {
     pub devices: Vec<Device>,
     /// Devices beyond [`DEVICES_MAX`].
     pub left_out: usize,
+}
+
+/// Tells when something was mounted or unmounted in this mount name space, without reading the list
+/// (proc(5): a change makes a poll of mountinfo return with POLLPRI, once per open file).
+#[derive(Debug, Default)]
+pub struct Mounts {
+    mountinfo: Option<fs::File>,
+}
+
+impl Mounts {
+    /// Whether it was since the last call; `true` at the first, and where it cannot be told.
+    pub fn changed(&mut self) -> bool {
+        let Some(mountinfo) = &self.mountinfo else {
+            self.mountinfo = fs::File::open("/proc/self/mountinfo").ok();
+            return true;
+        };
+        let mut poll =
+            libc::pollfd { fd: mountinfo.as_raw_fd(), events: libc::POLLPRI, revents: 0 };
+        // SAFETY: `poll` is one valid pollfd; a time-out of 0 returns at once.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ready != 0
+    }
 }
 
 /// Reads `proc`, `sys` and `dev` below a root.

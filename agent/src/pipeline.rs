@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use endiod_wire::wire::RECORDS;
 
-pub use names::names;
+pub use names::{PROGRAM, SPANS, names};
 
 use crate::{
     decode::decode,

@@ -117,6 +117,17 @@ impl Recorder {
     }
 }
 
+/// The records of a slice, one by one.
+pub fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = slice;
+    std::iter::from_fn(move || {
+        let len = usize::from(decode::header(rest).ok()?.len);
+        let (record, after) = rest.split_at_checked(len.max(1))?;
+        rest = after;
+        Some(record)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,15 +137,8 @@ mod tests {
         source::own::OwnRecords,
     };
 
-    /// The records of a stream, one after the other.
     fn events(stream: &[u8]) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut at = 0;
-        while at < stream.len() {
-            events.push(decode(&stream[at..]).unwrap());
-            at += usize::from(decode::header(&stream[at..]).unwrap().len);
-        }
-        events
+        records(stream).map(|record| decode(record).unwrap()).collect()
     }
 
     fn ticks(events: &[Event]) -> Vec<u64> {

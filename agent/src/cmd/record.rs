@@ -18,6 +18,7 @@ use endiod::{
 };
 
 use super::{
+    keep::{KeepArgs, Keeper},
     print,
     watch::{Signals, Watch, block_on},
 };
@@ -47,6 +48,9 @@ pub(crate) struct RecordArgs {
         value_parser = ring_bytes
     )]
     pub(crate) ring_bytes: u32,
+    /// Findings on the way.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// How the last summary is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -63,12 +67,15 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     // Nobody asks for this one's health.
     let heartbeat = Heartbeat::new(Duration::MAX);
     let tape = || Tape::create(args).map(Some);
-    let mut watch = Watch::start(&Host::default(), args.ring_bytes, metrics, heartbeat, tape)?;
-    let stop = watch.watch(&mut signals, args.duration).await?;
-    log::info!("{stop}: detaching");
-    let (summary, tape) = watch.finish();
+    let host = Host::default();
+    let keeper = Keeper::open(&args.keep)?;
+    let mut watch = Watch::start(&host, args.ring_bytes, metrics, heartbeat, keeper, tape)?;
+    let stop = watch.watch(&mut signals, args.duration).await;
+    log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
+    let (summary, tape) = watch.finish().await;
     print(&summary, args.format)?;
     let written = tape.expect("the watch was started with a tape").finish();
+    stop?;
     let Written { records, bytes, .. } =
         written.with_context(|| format!("cannot record to {}", args.output.display()))?;
     log::info!("{}: {records} records in {bytes} bytes", args.output.display());

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use endiod::{
     host::Host,
     http::{self, Endpoint, Heartbeat, Timeouts},
@@ -19,6 +19,7 @@ use endiod::{
 use tokio::sync::oneshot;
 
 use super::{
+    keep::Keeper,
     print,
     watch::{Signals, Watch, block_on},
 };
@@ -42,7 +43,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     let watching = Arc::new(OnceLock::new());
     let heartbeat = Heartbeat::new(SILENCE_MAX);
     let (stop_serving, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(http::serve(
+    let mut server = tokio::spawn(http::serve(
         listener,
         endpoint(&metrics, &heartbeat, &watching),
         Timeouts::default(),
@@ -51,15 +52,25 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
             let _ = stopped.await;
         },
     ));
-    let mut watch = Watch::start(&host, args.ring_bytes, metrics, heartbeat, || Ok(None))?;
+    let keeper = Keeper::open(&args.keep)?;
+    let mut watch = Watch::start(&host, args.ring_bytes, metrics, heartbeat, keeper, || Ok(None))?;
     // Set once, here.
     let _ = watching.set(());
-    let stop = watch.watch(&mut signals, args.duration).await?;
-    log::info!("{stop}: detaching");
-    let (summary, _) = watch.finish();
+    let stop = tokio::select! {
+        stop = watch.watch(&mut signals, args.duration) => stop,
+        served = &mut server => Err(match served {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) => anyhow!("the server stopped by itself"),
+            Err(error) => error.into(),
+        }),
+    };
+    log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
+    // Whatever ended it: what was seen is told.
+    let (summary, _) = watch.finish().await;
+    print(&summary, args.format)?;
+    stop?;
     drop(stop_serving);
     server.await.context("the server's task failed")??;
-    print(&summary, args.format)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,19 +6,20 @@
 //!                                      └ signal, duration, tape is full ─┘
 //! ```
 //!
-//! One task drains the ring and runs the pipeline. Every record goes to the tape, if there is one, and
-//! to the pipeline, in this order and no other, so that a replay of the tape ends in the same summary.
+//! One task drains the ring and runs the pipeline. Every record goes to the tape, if there is one, to
+//! the flight recorder and to the pipeline, in this order and no other, so that a replay of the tape
+//! ends in the same summary. Findings are said at the TICK that confirms them.
 
 use std::{collections::BTreeMap, fs::File, io::Read as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use endiod::{
-    devices::DeviceReader,
+    devices::{DeviceReader, Mounts},
     event::DevId,
     host::Host,
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics, RingUse},
-    pipeline::Pipeline,
+    pipeline::{PROGRAM, Pipeline, SPANS},
     probes::PROBES,
     report::Summary,
     source::kernel::{KernelSource, Verdict},
@@ -28,7 +29,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::record::Tape;
+use super::{keep::Keeper, record::Tape};
 
 /// How long records may wait in the ring: the programs wake the agent for the first one only.
 const DRAIN_DELAY: Duration = Duration::from_millis(5);
@@ -49,6 +50,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    dump: Signal,
 }
 
 impl Signals {
@@ -57,6 +59,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?,
+            dump: signal(SignalKind::user_defined1()).context("cannot watch for SIGUSR1")?,
         })
     }
 }
@@ -64,6 +67,7 @@ impl Signals {
 /// Where every record goes.
 struct Takers {
     tape: Option<Tape>,
+    keeper: Keeper,
     pipeline: Pipeline,
 }
 
@@ -72,6 +76,7 @@ impl Takers {
         if let Some(tape) = &mut self.tape {
             tape.push(record);
         }
+        self.keeper.push(record);
         self.pipeline.feed(record);
     }
 }
@@ -83,6 +88,7 @@ pub(crate) struct Watch {
     metrics: Metrics,
     heartbeat: Heartbeat,
     devices: DeviceReader,
+    mounts: Mounts,
     /// Devices that the stream has a name for.
     named: BTreeMap<DevId, String>,
     untracked: u64,
@@ -95,6 +101,7 @@ impl Watch {
         ring_bytes: u32,
         metrics: Metrics,
         heartbeat: Heartbeat,
+        keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
         let key = random_key()?;
@@ -102,10 +109,11 @@ impl Watch {
         let tape = tape()?;
         let mut watch = Watch {
             source,
-            takers: Takers { tape, pipeline: Pipeline::new(metrics.clone()) },
+            takers: Takers { tape, keeper, pipeline: Pipeline::new(metrics.clone()) },
             metrics,
             heartbeat,
             devices: DeviceReader::default(),
+            mounts: Mounts::default(),
             named: BTreeMap::new(),
             untracked: 0,
         };
@@ -155,17 +163,20 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = sleep(duration.unwrap_or(Duration::MAX));
         tokio::pin!(over);
+        let mut more = false;
         loop {
             tokio::select! {
                 biased;
                 _ = signals.terminate.recv() => return Ok("SIGTERM"),
                 _ = signals.interrupt.recv() => return Ok("SIGINT"),
                 () = &mut over => return Ok("the time is over"),
+                _ = signals.dump.recv() => self.takers.keeper.dump(),
                 _ = ticks.tick() => self.tick(),
+                () = std::future::ready(()), if more => more = self.drain(),
                 readable = self.source.readable() => {
                     readable.context("cannot wait for the ring")?;
                     sleep(DRAIN_DELAY).await;
-                    self.source.drain(&mut |record| self.takers.take(record));
+                    more = self.drain();
                 }
             }
             self.heartbeat.beat();
@@ -175,22 +186,36 @@ impl Watch {
         }
     }
 
+    /// Takes what the ring holds; whether there may be more.
+    fn drain(&mut self) -> bool {
+        self.refresh_devices();
+        self.source.drain(&mut |record| self.takers.take(record))
+    }
+
     fn tick(&mut self) {
         self.refresh_devices();
-        self.source.tick(&mut |record| self.takers.take(record));
+        if let Err(error) = self.source.tick(&mut |record| self.takers.take(record)) {
+            log::error!("{error}: no verdict is confirmed until it can be");
+        }
+        self.takers.keeper.findings(self.takers.pipeline.findings());
         if let Some(tape) = &mut self.takers.tape {
             tape.flush();
         }
         let used_bytes = self.source.take_used_bytes_max() as u64;
         let size_bytes = u64::from(self.source.ring_bytes());
         self.metrics.set_ring(RingUse { used_bytes, size_bytes });
-        let untracked = self.source.untracked();
-        self.metrics.events_lost("program", "open_spans", untracked - self.untracked);
-        self.untracked = untracked;
+        if let Some(untracked) = self.source.untracked() {
+            let more = untracked.saturating_sub(self.untracked);
+            self.metrics.events_lost(PROGRAM, SPANS, more);
+            self.untracked = untracked;
+        }
     }
 
-    /// Names the devices that were mounted since the last look.
+    /// Names the devices that were mounted since the last look, before their first record is taken.
     fn refresh_devices(&mut self) {
+        if !self.mounts.changed() {
+            return;
+        }
         let found = match self.devices.read() {
             Ok(found) => found,
             Err(error) => return log::debug!("{error}"),
@@ -206,10 +231,12 @@ impl Watch {
     }
 
     /// Detaches, takes what is left, and tells it all; the tape has the whole stream.
-    pub(crate) fn finish(self) -> (Summary, Option<Tape>) {
+    pub(crate) async fn finish(self) -> (Summary, Option<Tape>) {
         let Watch { source, mut takers, .. } = self;
         source.close(&mut |record| takers.take(record));
-        let Takers { tape, mut pipeline } = takers;
+        let Takers { tape, mut keeper, mut pipeline } = takers;
+        keeper.findings(pipeline.findings());
+        keeper.finish().await;
         pipeline.finish();
         (pipeline.summary(), tape)
     }

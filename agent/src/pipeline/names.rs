@@ -23,9 +23,9 @@ pub(crate) const REPEATED: &str = "repeated";
 /// Stage of a loss: a fixed-capacity table; the reason is the table.
 pub(crate) const TABLE: &str = "table";
 /// Stage of a loss: the programs' own tables of open spans.
-pub(crate) const PROGRAM: &str = "program";
+pub const PROGRAM: &str = "program";
 /// Reason: no room for another open span.
-pub(crate) const SPANS: &str = "open_spans";
+pub const SPANS: &str = "open_spans";
 /// Why a probe missed a hit: its program was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
 /// Why a rule is degraded: a probe it needs is not attached.

@@ -101,6 +101,23 @@ pub enum KernelError {
     },
 }
 
+/// What the ring puts before a record (`BPF_RINGBUF_HDR_SZ`), bytes.
+const RING_HEADER_LEN: usize = 8;
+
+/// Why it cannot be told what was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    /// The programs' counters cannot be read.
+    #[error("cannot read the programs' counters: {0}")]
+    Counters(#[source] aya::maps::MapError),
+    /// The kernel's counter of skipped hits cannot be read.
+    #[error("cannot read the skipped hits of {program} from /proc/self/fdinfo")]
+    Misses {
+        /// The program.
+        program: &'static str,
+    },
+}
+
 /// The kernel, being watched.
 pub struct KernelSource {
     ebpf: Ebpf,
@@ -111,6 +128,7 @@ pub struct KernelSource {
     release: String,
     cpus: u32,
     end_bio: u64,
+    version: (u32, u32),
     ring_bytes: u32,
     /// Most bytes that one drain found since the last tick.
     used_bytes_max: usize,
@@ -128,7 +146,8 @@ impl KernelSource {
         let facts = btf::Btf::parse(&btf_bytes)?;
         check_built_in(host, &facts)?;
         let symbols = host.symbols(SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
-        let constants = offsets::find(&facts, &symbols)?;
+        let version = host.version().map_err(|source| io_error("the kernel release", source))?;
+        let constants = offsets::find(&facts, &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
         start_log(&mut ebpf);
@@ -143,6 +162,7 @@ impl KernelSource {
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
             end_bio: end_bio(&symbols),
+            version,
             ring_bytes,
             used_bytes_max: 0,
             ebpf,
@@ -179,33 +199,42 @@ impl KernelSource {
         Ok(())
     }
 
-    /// Delivers every record that the ring holds now, and returns their bytes.
-    pub fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> usize {
-        let mut bytes = 0;
-        while let Some(record) = self.ring.get_mut().next() {
-            bytes += record.len();
+    /// Delivers what the ring holds, at most as much as fits into it: producers that keep up must not
+    /// keep us here for ever. Whether there may be more, of which nobody will wake us.
+    pub fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
+        let size_bytes = self.ring_bytes as usize;
+        let mut used_bytes = 0;
+        while used_bytes < size_bytes {
+            let Some(record) = self.ring.get_mut().next() else { break };
+            // As the ring accounts for it: a header, and whole words.
+            used_bytes += RING_HEADER_LEN + record.len().next_multiple_of(8);
             deliver(&record);
         }
-        self.used_bytes_max = self.used_bytes_max.max(bytes);
-        bytes
+        self.used_bytes_max = self.used_bytes_max.max(used_bytes.min(size_bytes));
+        used_bytes >= size_bytes
     }
 
     /// Drains, then writes what was lost and missed so far, and closes the epoch.
-    pub fn tick(&mut self, deliver: &mut dyn FnMut(&[u8])) {
+    ///
+    /// # Errors
+    /// What was lost cannot be told: the epoch stays open, so nothing in it is confirmed.
+    pub fn tick(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
         self.drain(deliver);
-        self.totals(deliver);
+        self.totals(deliver)?;
         self.own.tick(deliver);
+        Ok(())
     }
 
     /// Writes what the programs lost and the kernel skipped; each record is stamped after its total
     /// was read, which is what dates a loss.
-    fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) {
-        for totals in self.counters.read() {
+    fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
+        for totals in self.counters.read()? {
             self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
         }
-        for (id, total) in attach::misses(&self.ebpf, &self.verdicts) {
+        for (id, total) in attach::misses(&self.ebpf, &self.verdicts, self.version)? {
             self.own.misses(id, total, deliver);
         }
+        Ok(())
     }
 
     /// Announces a device before its first use.
@@ -221,10 +250,14 @@ impl KernelSource {
     /// Closes the last epoch, detaches every program, delivers what they still wrote. Programs go one
     /// by one, so no TICK follows: what the last ones saw alone must not be taken for the whole.
     pub fn close(mut self, deliver: &mut dyn FnMut(&[u8])) {
-        self.tick(deliver);
+        if let Err(error) = self.tick(deliver) {
+            log::error!("{error}: the last second's verdicts are not confirmed");
+        }
         let detached = attach::detach_all(&mut self.ebpf, &self.verdicts);
-        self.drain(deliver);
-        self.totals(deliver);
+        while self.drain(deliver) {}
+        if let Err(error) = self.totals(deliver) {
+            log::error!("{error}: the summary's last losses are missing");
+        }
         for id in detached {
             self.own.detach(id, deliver);
         }
@@ -245,9 +278,10 @@ impl KernelSource {
         std::mem::take(&mut self.used_bytes_max)
     }
 
-    /// Spans that found no room in the programs' tables of open spans, all CPUs.
-    pub fn untracked(&self) -> u64 {
-        self.counters.untracked()
+    /// Spans that found no room in the programs' tables of open spans, all CPUs; `None` if that
+    /// cannot be read.
+    pub fn untracked(&self) -> Option<u64> {
+        self.counters.untracked().ok()
     }
 }
 

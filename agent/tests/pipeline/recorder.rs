@@ -3,9 +3,10 @@
 use endiod::{
     metrics::Metrics,
     pipeline::{Pipeline, names},
+    recorder::records,
 };
 
-use crate::stream::{Stream, records};
+use crate::stream::Stream;
 
 /// What a pipeline finds in records.
 fn findings<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<serde_json::Value> {

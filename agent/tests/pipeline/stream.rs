@@ -129,14 +129,3 @@ fn image(io_end: u64, count: u32) -> IoEndImage {
         ..IoEndImage::default()
     }
 }
-
-/// The records of a slice, one by one.
-pub(crate) fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = slice.get(at..).filter(|rest| !rest.is_empty())?;
-        let len = usize::from(endiod::decode::header(rest).unwrap().len);
-        at += len;
-        Some(&rest[..len])
-    })
-}

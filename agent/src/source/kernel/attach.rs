@@ -8,7 +8,7 @@ use aya::{
     programs::{FEntry, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 
-use super::{KernelError, btf::Btf};
+use super::{KernelError, TotalsError, btf::Btf};
 use crate::{
     event::ProbeId,
     host::Host,
@@ -30,9 +30,16 @@ pub enum Verdict {
 }
 
 /// Loads and attaches every program; a probe's verdict has its index in the table.
+///
+/// The table begins with begins, so it is gone through from its end: whatever is seen to begin is seen
+/// to end, and births, which come last, are of objects whose whole life is watched. Detaching goes
+/// the other way round for the same reason.
 pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict>, KernelError> {
     let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
-    Ok(PROBES.iter().map(|probe| attach(ebpf, &btf, facts, probe)).collect())
+    let from_the_end = PROBES.iter().rev().map(|probe| attach(ebpf, &btf, facts, probe));
+    let mut verdicts: Vec<_> = from_the_end.collect();
+    verdicts.reverse();
+    Ok(verdicts)
 }
 
 /// Loads and attaches each program and takes it away again before the next; whether the kernel counts
@@ -140,15 +147,24 @@ fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Hits that the kernel skipped, per probe (`recursion_misses`, from [`GUARDED_FROM`]; absent before).
-pub(super) fn misses(ebpf: &Ebpf, verdicts: &[Verdict]) -> Vec<(ProbeId, u64)> {
-    (0..)
-        .map(ProbeId)
-        .zip(PROBES)
-        .zip(verdicts)
-        .filter(|(_, verdict)| **verdict == Verdict::Attached)
-        .filter_map(|((id, probe), _)| Some((id, recursion_misses(ebpf.program(probe.program)?)?)))
-        .collect()
+/// Hits that the kernel skipped, per loaded program (`recursion_misses`, from [`GUARDED_FROM`]; a
+/// kernel before that skips none).
+pub(super) fn misses(
+    ebpf: &Ebpf,
+    verdicts: &[Verdict],
+    version: (u32, u32),
+) -> Result<Vec<(ProbeId, u64)>, TotalsError> {
+    let mut misses = Vec::new();
+    for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
+        let loaded = ebpf.program(probe.program).filter(|program| program.fd().is_ok());
+        let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
+        match recursion_misses(program) {
+            Some(total) => misses.push((id, total)),
+            None if version < GUARDED_FROM => {}
+            None => return Err(TotalsError::Misses { program: probe.program }),
+        }
+    }
+    Ok(misses)
 }
 
 fn recursion_misses(program: &Program) -> Option<u64> {

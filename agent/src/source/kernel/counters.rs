@@ -3,7 +3,7 @@
 use aya::{Ebpf, maps::PerCpuArray};
 use endiod_wire::wire::CpuCounters;
 
-use super::{KernelError, take_map};
+use super::{KernelError, TotalsError, take_map};
 
 /// The map's value, as aya wants it.
 #[repr(transparent)]
@@ -31,27 +31,22 @@ impl Counters {
         Ok(Counters { map: take_map(ebpf, "CPUS", PerCpuArray::try_from)? })
     }
 
-    fn values(&self) -> impl Iterator<Item = (u16, CpuCounters)> {
-        let values = match self.map.get(&0, 0) {
-            Ok(values) => values.iter().map(|value| value.0).collect(),
-            Err(error) => {
-                log::error!("cannot read the programs' counters: {error}");
-                Vec::new()
-            }
-        };
-        (0u16..).zip(values)
+    fn values(&self) -> Result<Vec<CpuCounters>, TotalsError> {
+        let values = self.map.get(&0, 0).map_err(TotalsError::Counters)?;
+        Ok(values.iter().map(|value| value.0).collect())
     }
 
     /// Totals of every CPU on which a program ran.
-    pub(super) fn read(&self) -> impl Iterator<Item = Totals> {
-        self.values().filter_map(|(cpu, value)| {
+    pub(super) fn read(&self) -> Result<impl Iterator<Item = Totals>, TotalsError> {
+        let values = (0u16..).zip(self.values()?);
+        Ok(values.filter_map(|(cpu, value)| {
             let (emitted, dropped) = (value.emitted.iter().sum(), value.dropped.iter().sum());
             (emitted > 0).then_some(Totals { cpu, emitted, dropped })
-        })
+        }))
     }
 
-    pub(super) fn untracked(&self) -> u64 {
-        self.values().map(|(_, value)| value.untracked).sum()
+    pub(super) fn untracked(&self) -> Result<u64, TotalsError> {
+        Ok(self.values()?.iter().map(|value| value.untracked).sum())
     }
 }
 

@@ -33,7 +33,8 @@ pub fn dry_run(
 ) -> Result<DryRun, KernelError> {
     let object = permitted_object(host)?;
     check_built_in(host, facts)?;
-    let constants = offsets::find(facts, symbols)?;
+    let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
+    let constants = offsets::find(facts, symbols, version)?;
     counters::raise_memlock_limit();
     let btf =
         KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(attach::reason(&error)))?;

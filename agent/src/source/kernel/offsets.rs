@@ -94,6 +94,7 @@ pub(super) struct Constants {
 pub(super) fn find(
     btf: &Btf<'_>,
     symbols: &HashMap<String, u64>,
+    version: (u32, u32),
 ) -> Result<Constants, OffsetsError> {
     check_io_end(btf)?;
     let mut constants = Constants::default();
@@ -102,6 +103,9 @@ pub(super) fn find(
     }
     let flush_args = btf.function_params("blkdev_issue_flush").map_or(1, |params| params.len());
     constants.words.push(("FLUSH_ARGS", u32::try_from(flush_args).unwrap_or(1)));
+    let (hardirq_mask, nmi_mask) = context_masks(version);
+    constants.words.push(("HARDIRQ_MASK", hardirq_mask));
+    constants.words.push(("NMI_MASK", nmi_mask));
 
     let end_bio = symbols.get("ext4_end_bio").copied().ok_or(OffsetsError::EndBio)?;
     constants.addresses.push(("EXT4_END_BIO", end_bio));
@@ -110,6 +114,12 @@ pub(super) fn find(
     constants.addresses.push(("PER_CPU_OFFSET", array));
     constants.addresses.push(("PREEMPT_COUNT", preempt_count(btf, symbols).unwrap_or(0)));
     Ok(constants)
+}
+
+/// Bits of the preempt count that say hard interrupt and NMI (include/linux/preempt.h). From 7.3 on
+/// bits 16-23 count nested disabling of interrupts, and both moved up by eight.
+fn context_masks(version: (u32, u32)) -> (u32, u32) {
+    if version >= (7, 3) { (0x0f00_0000, 0xf000_0000) } else { (0x000f_0000, 0x00f0_0000) }
 }
 
 /// x86: a variable of its own, or a member of `pcpu_hot` (6.2 to 6.14).

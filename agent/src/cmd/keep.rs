@@ -1,0 +1,147 @@
+//! Findings said and kept: one structured line each in the log, and with a directory the finding and
+//! the slice of the stream around it on disk. SIGUSR1 asks for a slice without a finding.
+//!
+//! Files are written by a thread of their own: the one that watches copies the slice and goes on. One
+//! slice is written at a time; a finding that comes meanwhile is kept without one, and the log says so.
+//! A disk that takes nothing costs the file, never the watching.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use endiod::{
+    finding::Finding,
+    recorder::{Recorder, records},
+    source::trace::{TraceError, Writer},
+    store::{Bounds, FINDING, RECORDING, Store, StoreError},
+};
+use tokio::task::JoinHandle;
+
+/// Where findings go, and how much of the stream is kept for them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Directory for findings and the slices around them; without it they are in the log and in the
+    /// last summary only
+    #[arg(long, env = "ENDIOD_FINDINGS_DIR", value_name = "DIR")]
+    findings_dir: Option<PathBuf>,
+    /// Most files in that directory
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    findings_files_max: usize,
+    /// Most bytes in that directory
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    findings_bytes_max: u64,
+    /// Last bytes of the stream that are kept in memory for a slice; 0 keeps none
+    #[arg(long, env = "ENDIOD_RECORDER_BYTES", value_name = "BYTES", default_value_t = 16 << 20)]
+    recorder_bytes: usize,
+}
+
+pub(crate) struct Keeper {
+    recorder: Recorder,
+    store: Option<Store>,
+    /// The slice that is being written.
+    saving: Option<JoinHandle<()>>,
+    /// Findings of this run that were said.
+    said: usize,
+}
+
+impl Keeper {
+    /// Opens the directory, if one is given.
+    pub(crate) fn open(args: &KeepArgs) -> Result<Self> {
+        let bounds =
+            Bounds { files_max: args.findings_files_max, bytes_max: args.findings_bytes_max };
+        let store = args.findings_dir.as_deref().map(|dir| Store::open(dir, bounds)).transpose();
+        let store = store.context("give another directory with --findings-dir")?;
+        // Without a directory nobody could ever read what the recorder holds.
+        let recorder_bytes = if store.is_some() { args.recorder_bytes } else { 0 };
+        Ok(Keeper { recorder: Recorder::new(recorder_bytes), store, saving: None, said: 0 })
+    }
+
+    pub(crate) fn push(&mut self, record: &[u8]) {
+        self.recorder.push(record);
+    }
+
+    /// Says and keeps the findings that are new.
+    pub(crate) fn findings(&mut self, all: &[Finding]) {
+        let new = &all[self.said..];
+        self.said = all.len();
+        let Some(first) = new.first() else { return };
+        let lines: Vec<(String, String)> = new.iter().map(line).collect();
+        for (_, line) in &lines {
+            log::error!("finding {line}");
+        }
+        let Some(store) = self.store.clone() else { return };
+        let name = format!("finding-{}", first.id);
+        let slice = self.slice_unless_saving(&name);
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            for (id, line) in lines {
+                say(store.save(&format!("finding-{id}"), FINDING, |file| writeln!(file, "{line}")));
+            }
+            save_slice(&store, &name, slice);
+        }));
+    }
+
+    /// Keeps a slice because somebody asked.
+    pub(crate) fn dump(&mut self) {
+        let Some(store) = self.store.clone() else {
+            return log::warn!("asked for a slice, but there is no --findings-dir to put it in");
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("slice-{}", now.as_millis());
+        let slice = self.slice_unless_saving(&name);
+        if slice.is_empty() {
+            return;
+        }
+        let task = move || save_slice(&store, &name, slice);
+        self.saving = Some(tokio::task::spawn_blocking(task));
+    }
+
+    /// Waits until everything is on disk.
+    pub(crate) async fn finish(mut self) {
+        if let Some(Err(error)) = match self.saving.take() {
+            Some(saving) => Some(saving.await),
+            None => None,
+        } {
+            log::error!("a slice was not written: {error}");
+        }
+    }
+
+    fn slice_unless_saving(&self, name: &str) -> Vec<u8> {
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            log::warn!("{name} has no slice: another one is still being written");
+            return Vec::new();
+        }
+        self.recorder.slice()
+    }
+}
+
+/// Id and JSON of a finding.
+fn line(finding: &Finding) -> (String, String) {
+    let line = serde_json::to_string(finding);
+    (finding.id.clone(), line.expect("a finding has string keys and finite numbers only"))
+}
+
+fn save_slice(store: &Store, name: &str, slice: Vec<u8>) {
+    if slice.is_empty() {
+        return;
+    }
+    say(store.save(name, RECORDING, |file| {
+        let write = |mut writer: Writer<_>| -> Result<(), TraceError> {
+            for record in records(&slice) {
+                writer.push(record)?;
+            }
+            writer.finish().map(|_| ())
+        };
+        Writer::new(file).and_then(write).map_err(std::io::Error::other)
+    }));
+}
+
+fn say(saved: Result<PathBuf, StoreError>) {
+    match saved {
+        Ok(path) => log::info!("wrote {}", path.display()),
+        Err(error) => log::error!("{error}"),
+    }
+}
