@@ -4,6 +4,7 @@ mod bad_input;
 mod conservation;
 mod loss;
 mod nesting;
+mod record;
 mod stop;
 
 use anyhow::Result;
@@ -42,6 +43,7 @@ cases! {
     "the_programs_log_reaches_the_daemon", always, loss::log_lines;
     "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
+    "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     "bad_input_is_named_with_its_fix", always, bad_input::named;
     "a_locked_down_kernel_is_named", always, bad_input::locked_down;
 }
