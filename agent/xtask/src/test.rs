@@ -153,6 +153,9 @@ fn on_kernel(
     for scrape in files_ending(&outcome.out_dir, "prom")? {
         cases.push(check_metrics(promtool, &outcome.out_dir, &scrape));
     }
+    for recording in files_ending(&outcome.out_dir, "endiod")? {
+        cases.push(check_replay(workspace, &outcome.out_dir, &recording));
+    }
     Ok(cases)
 }
 
@@ -184,6 +187,30 @@ fn check_metrics(promtool: &Path, out: &Path, scrape: &Path) -> Case {
             Case::failed(&name, &tail(&String::from_utf8_lossy(&said)))
         }
         Err(error) => Case::failed(&name, &format!("cannot run promtool: {error}")),
+    }
+}
+
+/// A recording that came back tells the host's build what the live run told in the guest, to the
+/// byte; the live summary lies beside it.
+fn check_replay(workspace: &Workspace, out: &Path, recording: &Path) -> Case {
+    let shown = recording.strip_prefix(out).unwrap_or(recording).display();
+    let name = format!("replay {shown}");
+    let live = match fs::read(recording.with_extension("live.json")) {
+        Ok(live) => live,
+        Err(error) => return Case::failed(&name, &format!("no live summary: {error}")),
+    };
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "endiod", "--"]);
+    command.args(["replay", "--format", "json"]).arg(recording).current_dir(workspace.root());
+    match command.output() {
+        Ok(output) if output.stdout == live && output.status.success() => Case::passed(&name),
+        Ok(output) => {
+            let [told, live, said] = [&output.stdout, &live, &output.stderr]
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let why = format!("{}: {said}\nlive   {live}\nreplay {told}", output.status);
+            Case::failed(&name, &why)
+        }
+        Err(error) => Case::failed(&name, &format!("cannot run the agent: {error}")),
     }
 }
 

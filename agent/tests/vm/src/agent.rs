@@ -37,8 +37,17 @@ pub(crate) struct Ended {
 impl Agent {
     /// Starts `endiod run` and returns when it says that it is watching.
     pub(crate) fn start(args: &[&str]) -> Result<Agent> {
+        let run = ["run", "--format", "json", "--listen", LISTEN];
+        Agent::spawn(&[&run, args].concat())
+    }
+
+    /// Starts `endiod record`, likewise.
+    pub(crate) fn record(file: &str) -> Result<Agent> {
+        Agent::spawn(&["record", "--format", "json", "--output", file])
+    }
+
+    fn spawn(args: &[&str]) -> Result<Agent> {
         let mut child = Command::new("endiod")
-            .args(["run", "--format", "json", "--listen", LISTEN])
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -5,6 +5,7 @@ mod conservation;
 mod doctor;
 mod loss;
 mod nesting;
+mod record;
 mod stop;
 
 use anyhow::Result;
@@ -46,6 +47,7 @@ cases! {
     "doctor_meets_full", always, doctor::meets_full;
     "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     "selftest_sees_a_whole_life", always, doctor::selftest;
+    "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     "bad_input_is_named_with_its_fix", always, bad_input::named;
     "a_locked_down_kernel_is_named", always, bad_input::locked_down;
     "doctor_names_lockdown", always, doctor::names_lockdown;

@@ -54,7 +54,7 @@ pub(crate) fn mixed(guest: &Guest, facts: &mut Facts) -> Result<()> {
 }
 
 /// The commit's line without O_DIRECT.
-fn buffered_line() -> impl Iterator<Item = &'static str> {
+pub(super) fn buffered_line() -> impl Iterator<Item = &'static str> {
     COMMIT_LINE.into_iter().filter(|flag| *flag != "-O")
 }
 

@@ -1,0 +1,101 @@
+//! Every recording under `tests/data/recordings` replays to the summary beside it, byte for byte.
+//!
+//! `ENDIOD_UPDATE=1` writes the summaries anew; read the difference before it is kept.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use endiod::{report::Summary, source::trace::Reader};
+
+/// Largest recording, bytes: this is a source tree.
+const RECORDING_BYTES_MAX: u64 = 400 << 10;
+
+fn recordings() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let mut recordings: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "endiod")).collect();
+    recordings.sort();
+    recordings
+}
+
+/// Exit code and stdout.
+fn replay(path: &Path) -> (Option<i32>, String) {
+    let endiod = env!("CARGO_BIN_EXE_endiod");
+    let output =
+        Command::new(endiod).args(["replay", "--format", "json"]).arg(path).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "", "{}", path.display());
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn check(path: &Path) -> Result<(), String> {
+    let (_, told) = replay(path);
+    let golden = path.with_extension("json");
+    if std::env::var_os("ENDIOD_UPDATE").is_some() {
+        return fs::write(&golden, &told).map_err(|error| format!("{golden:?}: {error}"));
+    }
+    let expected =
+        fs::read_to_string(&golden).map_err(|error| format!("{}: {error}", golden.display()))?;
+    let file = path.display();
+    (told == expected)
+        .then_some(())
+        .ok_or(format!("{file}\n--- expected\n{expected}--- told\n{told}"))
+}
+
+#[test]
+fn every_recording_replays_to_the_summary_beside_it() {
+    let failures: Vec<String> = recordings().iter().filter_map(|it| check(it).err()).collect();
+    assert!(
+        failures.is_empty(),
+        "{}\nafter reading the difference: ENDIOD_UPDATE=1 cargo test -p endiod --test replay_golden",
+        failures.join("\n")
+    );
+}
+
+/// Each workload on each kernel, and what makes it worth replaying.
+#[test]
+fn the_corpus_holds_both_workloads_on_three_kernels() {
+    let summary = |name: &str| -> Summary {
+        let path = recordings().into_iter().find(|path| path.ends_with(format!("{name}.endiod")));
+        let path = path.unwrap_or_else(|| panic!("no recording {name}"));
+        assert!(fs::metadata(&path).unwrap().len() <= RECORDING_BYTES_MAX, "{name} is large");
+        let (exit, told) = replay(&path);
+        assert_eq!(exit, Some(0), "{name}: {told}");
+        serde_json::from_str(&told).unwrap()
+    };
+    for kernel in ["5.10", "6.1", "6.18"] {
+        let direct = summary(&format!("direct-{kernel}"));
+        let buffered = summary(&format!("buffered-{kernel}"));
+        for (name, told) in [("direct", &direct), ("buffered", &buffered)] {
+            assert!(told.kernel.starts_with(kernel), "{name}-{kernel} is of {}", told.kernel);
+            assert!(told.fsyncs.started > 0, "{name}-{kernel} has no fsync");
+            assert_eq!((told.stream.malformed, told.dropped()), (0, 0), "{name}-{kernel}");
+        }
+        assert!(direct.direct_ios.completed > 50, "{kernel}: {:?}", direct.direct_ios);
+        assert!(buffered.io_ends.released > 50, "{kernel}: {:?}", buffered.io_ends);
+        assert!(buffered.io_ends.queued > 0, "{kernel}: {:?}", buffered.io_ends);
+    }
+}
+
+/// `v1.endiod` was written when version 1 was new and is never written again.
+#[test]
+fn a_file_of_format_version_1_is_still_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings/v1.endiod");
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(bytes[8..10], [1, 0], "its head says version 1");
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    let mut records = 0;
+    while reader.next_record().unwrap().is_some() {
+        records += 1;
+    }
+    assert!(records > 100, "only {records} records");
+    let (exit, told) = replay(&path);
+    assert_eq!(exit, Some(1), "it holds a crime: {told}");
+    assert!(told.contains("\"rule\":\"double_process\""), "{told}");
+}

@@ -1,0 +1,46 @@
+//! A recording made while the kernel is at work tells what the live run told, to the byte.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::conservation::{buffered_line, check_stream};
+use crate::{
+    Facts, Guest,
+    agent::Agent,
+    workload::{COMMIT_LINE, make_room, stress, sync},
+};
+
+/// Live and replay print the same summary, as JSON and as bytes; the host replays the file again.
+pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    make_room()?;
+    let path = guest.out.join("both.endiod");
+    let file = path.to_str().context("the path is text")?;
+    let agent = Agent::record(file)?;
+    stress("recorded1", &COMMIT_LINE)?;
+    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    stress("recorded2", &line)?;
+    sync();
+    let (status, live, log) = agent.signal(libc::SIGTERM)?;
+    fs::write(path.with_extension("live.json"), &live)?;
+    ensure!(status.success(), "endiod record ended with {status}:\n{log}");
+
+    let summary: endiod::report::Summary = serde_json::from_str(&live)?;
+    check_stream(&summary)?;
+    ensure!(summary.io_ends.born > 0, "no io_end was born: this run proves nothing");
+    ensure!(summary.direct_ios.completed > 0, "no direct write completed: this proves nothing");
+    ensure!(summary.findings.is_empty(), "findings on a healthy kernel: {:?}", summary.findings);
+    let bytes = fs::metadata(&path)?.len();
+    let events: u64 = summary.stream.events.values().sum();
+    facts.insert("events".into(), events.into());
+    facts.insert("bytes".into(), bytes.into());
+    let per_event = u32::try_from(bytes).map(f64::from)? / u32::try_from(events).map(f64::from)?;
+    facts.insert("bytes_per_event".into(), ((per_event * 10.0).round() / 10.0).into());
+
+    let replay = Command::new("endiod").args(["replay", "--format", "json", file]).output()?;
+    let stderr = String::from_utf8_lossy(&replay.stderr);
+    ensure!(replay.status.success(), "endiod replay ended with {}: {stderr}", replay.status);
+    let told = String::from_utf8_lossy(&replay.stdout);
+    ensure!(told == live, "the replay tells something else\nlive   {live}\nreplay {told}");
+    Ok(())
+}
