@@ -15,6 +15,7 @@ const WITH_LANES: (u32, u32) = (5, 10);
 /// The object, or `None` in a build without programs, which says so.
 fn programs(version: (u32, u32)) -> Option<object::File<'static>> {
     let Some(bytes) = object(version) else {
+        assert!(std::env::var_os("ENDIOD_REQUIRE_PROGRAMS").is_none(), "built without programs");
         eprintln!("built without programs: run `cargo xtask setup` and build again");
         return None;
     };

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use endiod::{
     devices::{DeviceReader, Mounts},
     event::DevId,
+    generation::{self, Upstream},
     host::Host,
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics, RingUse},
@@ -138,7 +139,9 @@ impl Watch {
                 }
             }
         }
-        self.metrics.set_kernel(Kernel { release: &release, generation: "" });
+        let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
+        let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
+        self.metrics.set_kernel(Kernel { release: &release, generation: &generation });
         self.metrics.set_build(Build {
             version: env!("CARGO_PKG_VERSION"),
             revision: env!("ENDIOD_REVISION"),

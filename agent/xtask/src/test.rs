@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     archive::Gone,
     binaries,
     cli::TestArgs,
-    command::{cargo, remove_dir_all, tail, tail_lines},
+    command::{cargo, remove_dir_all, run, tail, tail_lines},
     kernels::KERNELS,
     setup,
     verdict::{self, Case, Column},
@@ -35,7 +35,16 @@ const QUOTED_LINES: usize = 30;
 
 pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     setup::programs(workspace)?;
-    let host = host_tests(workspace, args.filter.as_deref())?;
+    let mut host = host_tests(workspace, args.filter.as_deref())?;
+    if args.filter.is_none() {
+        match without_programs(workspace) {
+            Ok(()) => host.passed += 1,
+            Err(error) => {
+                eprintln!("test: {error:#}");
+                host.failed += 1;
+            }
+        }
+    }
     let mut columns = Vec::new();
     if !args.no_vm {
         let promtool = setup::promtool(workspace)?;
@@ -93,6 +102,8 @@ fn kernels(args: &TestArgs) -> Vec<&str> {
 fn host_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Count> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]).args(filter);
+    // Set up above, so a build without them is a failure and no reason to leave tests out.
+    command.env("ENDIOD_REQUIRE_PROGRAMS", "1");
     command.current_dir(workspace.root()).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot run cargo test")?;
     let mut count = Count::default();
@@ -111,6 +122,21 @@ fn host_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Count> {
         count.failed = 1;
     }
     Ok(count)
+}
+
+/// An agent that was built without the programs says so, and how to get them.
+fn without_programs(workspace: &Workspace) -> Result<()> {
+    let target = workspace.store().join("without-programs");
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "endiod", "--target-dir"]).arg(&target);
+    run(build.env("ENDIOD_SKIP_PROGRAMS", "1").current_dir(workspace.root()))?;
+    let agent = target.join("debug/endiod");
+    let output = Command::new(agent).args(["run", "--listen", "127.0.0.1:0"]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(2) && said.contains("built without probes") {
+        return Ok(());
+    }
+    bail!("an agent without programs ended with {} and said: {said}", output.status)
 }
 
 /// `test result: ok. 12 passed; 0 failed; …`

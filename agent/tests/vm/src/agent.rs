@@ -81,11 +81,17 @@ impl Agent {
         LISTEN.parse().expect("LISTEN is an address")
     }
 
-    /// Sends a signal and waits for the end.
-    pub(crate) fn signal(mut self, signal: i32) -> Result<(ExitStatus, String, String)> {
+    /// Sends a signal.
+    pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         let pid = i32::try_from(self.child.id())?;
         // SAFETY: kill(2) takes plain integers; the child is ours and not yet reaped.
         ensure!(unsafe { libc::kill(pid, signal) } == 0, "cannot signal the agent");
+        Ok(())
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn signal(mut self, signal: i32) -> Result<(ExitStatus, String, String)> {
+        self.kill(signal)?;
         let mut stdout = String::new();
         self.child.stdout.take().context("stdout is piped")?.read_to_string(&mut stdout)?;
         let status = self.child.wait()?;

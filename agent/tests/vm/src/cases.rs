@@ -3,6 +3,7 @@
 mod bad_input;
 mod conservation;
 mod doctor;
+mod keep;
 mod loss;
 mod nesting;
 mod record;
@@ -48,6 +49,9 @@ cases! {
     "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     "selftest_sees_a_whole_life", always, doctor::selftest;
     "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
+    "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
+    "a_slice_is_kept_on_request", always, keep::a_slice_on_request;
+    "a_full_disk_costs_the_file_only", always, keep::a_full_disk;
     "bad_input_is_named_with_its_fix", always, bad_input::named;
     "a_locked_down_kernel_is_named", always, bad_input::locked_down;
     "doctor_names_lockdown", always, doctor::names_lockdown;
