@@ -59,6 +59,14 @@ pub(crate) struct RunArgs {
         default_value = "127.0.0.1:10491"
     )]
     pub(crate) listen: SocketAddr,
+    /// How to watch.
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+/// Flags of every verb that watches the kernel.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
     /// Size of the ring between programs and agent: a power of two, 4096 or more
     #[arg(
         long,
@@ -113,7 +121,7 @@ pub(crate) struct SelftestArgs {
     pub(crate) format: Format,
 }
 
-pub(crate) fn ring_bytes(text: &str) -> Result<u32, String> {
+fn ring_bytes(text: &str) -> Result<u32, String> {
     let fix = "give a power of two from 4096 to 1073741824, 8388608 say";
     let bytes: u32 = text.parse().map_err(|_| format!("not a number of bytes; {fix}"))?;
     if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) {
@@ -123,7 +131,7 @@ pub(crate) fn ring_bytes(text: &str) -> Result<u32, String> {
     }
 }
 
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()

@@ -233,7 +233,7 @@ impl FsyncRange {
     }
 }
 
-/// A NUL-padded name from the wire; bytes that are not UTF-8 show as `?`.
+/// A NUL-padded name from the wire; what is not printable ASCII shows as `?`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Name<const N: usize>(pub [u8; N]);
 

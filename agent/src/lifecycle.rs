@@ -81,6 +81,8 @@ pub struct Lifecycle {
     claim_probe: bool,
     /// Latest time at which a probe was attached or detached.
     probes_changed_at: Option<Nanos>,
+    /// The latest loss that `sweep` was told of.
+    swept_until: Option<Nanos>,
     summary: Summary,
 }
 
@@ -100,6 +102,7 @@ impl Lifecycle {
             workers: Vec::with_capacity(limits::WORKERS_MAX),
             claim_probe: false,
             probes_changed_at: None,
+            swept_until: None,
             summary: Summary::default(),
         }
     }
@@ -153,6 +156,11 @@ impl Lifecycle {
         sink: &mut impl FnMut(Step<'_>),
     ) {
         let Some(lossy_until) = lossy_until else { return };
+        if self.swept_until < Some(lossy_until) {
+            // A worker run may have ended unseen: nobody is taken for a worker until its next begin.
+            self.workers.clear();
+            self.swept_until = Some(lossy_until);
+        }
         let silent_since = Nanos(now.0.saturating_sub(limits::GHOST_AGE.0));
         let begun_by = lossy_until.min(silent_since);
         let ghost = |object: &&IoEnd| {

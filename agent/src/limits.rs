@@ -37,24 +37,24 @@ macro_rules! limits {
 }
 
 limits! {
-    IO_ENDS_MAX, "io_ends_max" = 32_768, "A saturated device of 4 MiB io_ends has 128 GiB in flight before it is reached; 9 MiB of objects.", "table_full{table=io_ends}";
+    IO_ENDS_MAX, "io_ends_max" = 32_768, "A saturated device of 4 MiB io_ends has 128 GiB in flight before it is reached; 9 MiB of objects.", "endiod_events_lost_total{stage=table,reason=io_ends}";
     TOMBSTONES_MAX, "tombstones_max" = 2_048, "Use after release follows the release within the run of a work item; 2,048 later releases cover it.", "none: the oldest is forgotten, as the rules state";
     HISTORY_LEN, "history_len" = 10, "The last ten steps show both parties of every rule and keep an object within 300 bytes.", "history_skipped of the finding";
-    WORKERS_MAX, "workers_max" = 256, "The conversion queue has max_active 1 (3.11 to 7.3), so one open run per mounted ext4.", "table_full{table=workers}";
-    DIRECT_IOS_MAX, "direct_ios_max" = 16_384, "Sixteen NVMe queues of depth 1,024.", "table_full{table=direct_ios}";
-    FSYNCS_MAX, "fsyncs_max" = 8_192, "One per thread that sits in fsync at the same time.", "table_full{table=fsyncs}";
-    CPUS_MAX, "cpus_max" = 1_024, "Largest hosts that run ext4; a record of a higher CPU is counted and its epoch is lossy.", "sequence untracked";
-    HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "sequence/repeated, if one of them comes after all";
-    LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "sequence untracked";
-    PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "suppressed{reason=misses}";
-    HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "suppressed{reason=queue_full}";
+    WORKERS_MAX, "workers_max" = 256, "The conversion queue has max_active 1 (3.11 to 7.3), so one open run per mounted ext4.", "endiod_events_lost_total{stage=table,reason=workers}";
+    DIRECT_IOS_MAX, "direct_ios_max" = 16_384, "Sixteen NVMe queues of depth 1,024.", "endiod_events_lost_total{stage=table,reason=direct_ios}";
+    FSYNCS_MAX, "fsyncs_max" = 8_192, "One per thread that sits in fsync at the same time.", "endiod_events_lost_total{stage=table,reason=fsyncs}";
+    CPUS_MAX, "cpus_max" = 1_024, "Largest hosts that run ext4; a record of a higher CPU is counted and its epoch is lossy.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
+    HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "endiod_events_lost_total{stage=sequence,reason=repeated}, if one of them comes after all";
+    LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
+    PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "endiod_violations_suppressed_total{reason=misses}";
+    HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "endiod_violations_suppressed_total{reason=queue_full}";
     GHOSTS_PER_TICK_MAX, "ghosts_per_tick_max" = 64, "Each costs a walk of the table; a loss leaves a few, and the rest go at the next seconds.", "lost of the summary";
     FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";
-    DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "their series are ~unknown";
+    DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "none: their series are ~unknown";
     TRACE_BLOCK_BYTES_MAX, "trace_block_bytes_max" = 262_144, "Bytes of records in one block of a recording; what a reader holds at once; four times as many compress 5 % better.", "none: the writer begins another block, the reader refuses";
     TRACE_INDEX_MAX, "trace_index_max" = 16_384, "Entries of a recording's index, 384 KiB; beyond it each entry covers twice as many blocks.", "none: the index gets coarser";
-    PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "Preamble::left_out";
-    ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "accused_forgotten";
+    PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "none: what found no room is missing at the head of a slice";
+    ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }
 
 #[cfg(test)]

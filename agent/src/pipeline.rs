@@ -80,7 +80,10 @@ impl Pipeline {
         };
         match self.sequences.arrive(&event.stamp) {
             Arrival::Fresh => {}
-            Arrival::Untracked => self.detectors.note_loss(),
+            Arrival::Untracked => {
+                self.meter.metrics().events_lost(names::SEQUENCE, names::UNTRACKED, 1);
+                self.detectors.note_loss();
+            }
             Arrival::Repeated => {
                 self.meter.metrics().events_lost(names::SEQUENCE, names::REPEATED, 1);
                 return self.detectors.note_loss();

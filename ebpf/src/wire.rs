@@ -21,7 +21,7 @@
 
 use core::mem::size_of;
 
-/// Version of this format; a reader refuses others.
+/// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
 
 /// `Header::cpu` of records that the agent writes itself.

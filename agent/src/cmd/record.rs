@@ -18,11 +18,11 @@ use endiod::{
 };
 
 use super::{
-    keep::{KeepArgs, Keeper},
+    keep::Keeper,
     print,
     watch::{Signals, Watch, block_on},
 };
-use crate::cli::{Format, ring_bytes, seconds};
+use crate::cli::WatchArgs;
 
 /// Flags of `record`.
 #[derive(Debug, Args)]
@@ -33,27 +33,12 @@ pub(crate) struct RecordArgs {
     /// Write over FILE if it is there
     #[arg(long)]
     pub(crate) force: bool,
-    /// Stop by itself after that many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) duration: Option<Duration>,
     /// Stop by itself once FILE has that many bytes; what is in the ring then is still written
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) max_bytes: u64,
-    /// Size of the ring between programs and agent: a power of two, 4096 or more
-    #[arg(
-        long,
-        env = "ENDIOD_RING_BYTES",
-        value_name = "BYTES",
-        default_value = "8388608",
-        value_parser = ring_bytes
-    )]
-    pub(crate) ring_bytes: u32,
-    /// Findings on the way.
+    /// How to watch.
     #[command(flatten)]
-    pub(crate) keep: KeepArgs,
-    /// How the last summary is written to stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    pub(crate) watch: WatchArgs,
 }
 
 pub(crate) fn run(args: &RecordArgs) -> Result<ExitCode> {
@@ -68,12 +53,12 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let heartbeat = Heartbeat::new(Duration::MAX);
     let tape = || Tape::create(args).map(Some);
     let host = Host::default();
-    let keeper = Keeper::open(&args.keep)?;
-    let mut watch = Watch::start(&host, args.ring_bytes, metrics, heartbeat, keeper, tape)?;
-    let stop = watch.watch(&mut signals, args.duration).await;
+    let keeper = Keeper::open(&args.watch.keep)?;
+    let mut watch = Watch::start(&host, args.watch.ring_bytes, metrics, heartbeat, keeper, tape)?;
+    let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     let (summary, tape) = watch.finish().await;
-    print(&summary, args.format)?;
+    print(&summary, args.watch.format)?;
     let written = tape.expect("the watch was started with a tape").finish();
     stop?;
     let Written { records, bytes, .. } =

@@ -52,12 +52,13 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
             let _ = stopped.await;
         },
     ));
-    let keeper = Keeper::open(&args.keep)?;
-    let mut watch = Watch::start(&host, args.ring_bytes, metrics, heartbeat, keeper, || Ok(None))?;
+    let keeper = Keeper::open(&args.watch.keep)?;
+    let mut watch =
+        Watch::start(&host, args.watch.ring_bytes, metrics, heartbeat, keeper, || Ok(None))?;
     // Set once, here.
     let _ = watching.set(());
     let stop = tokio::select! {
-        stop = watch.watch(&mut signals, args.duration) => stop,
+        stop = watch.watch(&mut signals, args.watch.duration) => stop,
         served = &mut server => Err(match served {
             Ok(Err(error)) => error.into(),
             Ok(Ok(())) => anyhow!("the server stopped by itself"),
@@ -67,7 +68,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     // Whatever ended it: what was seen is told.
     let (summary, _) = watch.finish().await;
-    print(&summary, args.format)?;
+    print(&summary, args.watch.format)?;
     stop?;
     drop(stop_serving);
     server.await.context("the server's task failed")??;

@@ -20,6 +20,8 @@ pub(crate) const DECODE: &str = "decode";
 pub(crate) const SEQUENCE: &str = "sequence";
 /// Reason: the number came before, or after it was given up.
 pub(crate) const REPEATED: &str = "repeated";
+/// Reason: its CPU or lane is beyond the bound, so nothing is known about gaps.
+pub(crate) const UNTRACKED: &str = "untracked";
 /// Stage of a loss: a fixed-capacity table; the reason is the table.
 pub(crate) const TABLE: &str = "table";
 /// Stage of a loss: the programs' own tables of open spans.
@@ -59,7 +61,7 @@ pub fn names() -> Names {
 fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let malformed = Malformed::ALL.iter().map(|reason| (DECODE, reason.label()));
     let tables = Table::ALL.iter().map(|table| (TABLE, table.label()));
-    [(RING, FULL), (SEQUENCE, REPEATED), (PROGRAM, SPANS)]
+    [(RING, FULL), (SEQUENCE, REPEATED), (SEQUENCE, UNTRACKED), (PROGRAM, SPANS)]
         .into_iter()
         .chain(malformed)
         .chain(tables)

@@ -119,7 +119,14 @@ pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
         Some("none") | None => {
             "the kernel may be locked down or built without CONFIG_FUNCTION_TRACER"
         }
-        Some(_) => "the kernel is locked down (/sys/kernel/security/lockdown), which refuses them",
+        Some("confidentiality") => {
+            "the kernel is locked down (/sys/kernel/security/lockdown), which refuses them"
+        }
+        // Integrity lets programs read kernel memory (LOCKDOWN_BPF_READ_KERNEL, 5.4 and later).
+        Some(_) => {
+            "the kernel is locked down (/sys/kernel/security/lockdown), which may be why, or built \
+             without CONFIG_FUNCTION_TRACER"
+        }
     }
 }
 
