@@ -7,11 +7,11 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use clap::Args;
 use endiod::{
     finding::Finding,
@@ -21,13 +21,23 @@ use endiod::{
 };
 use tokio::task::JoinHandle;
 
+/// Where findings go if nobody says: the state directory of a system service (file-hierarchy(7)).
+const DEFAULT_DIR: &str = "/var/lib/endiod/findings";
+/// In its place: nowhere.
+const NO_DIR: &str = "none";
+
 /// Where findings go, and how much of the stream is kept for them.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KeepArgs {
-    /// Directory for findings and the slices around them; without it they are in the log and in the
-    /// last summary only
-    #[arg(long, env = "ENDIOD_FINDINGS_DIR", value_name = "DIR")]
-    findings_dir: Option<PathBuf>,
+    /// Directory for findings and the slices around them, made if it is missing; `none`: they are in
+    /// the log and in the last summary only
+    #[arg(
+        long,
+        env = "ENDIOD_FINDINGS_DIR",
+        value_name = "DIR",
+        default_value = DEFAULT_DIR
+    )]
+    findings_dir: PathBuf,
     /// Most files in that directory
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     findings_files_max: usize,
@@ -49,12 +59,21 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the directory, if one is given.
+    /// Opens the directory. One that was asked for must be usable; without the default one the agent
+    /// watches all the same.
     pub(crate) fn open(args: &KeepArgs) -> Result<Self> {
         let bounds =
             Bounds { files_max: args.findings_files_max, bytes_max: args.findings_bytes_max };
-        let store = args.findings_dir.as_deref().map(|dir| Store::open(dir, bounds)).transpose();
-        let store = store.context("give another directory with --findings-dir")?;
+        let dir = args.findings_dir.as_path();
+        let opened = (dir != Path::new(NO_DIR)).then(|| Store::open(dir, bounds)).transpose();
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) if dir == Path::new(DEFAULT_DIR) => {
+                log::warn!("{error}: findings are kept in the log only; see --findings-dir");
+                None
+            }
+            Err(error) => bail!("{error}; give another directory with --findings-dir"),
+        };
         // Without a directory nobody could ever read what the recorder holds.
         let recorder_bytes = if store.is_some() { args.recorder_bytes } else { 0 };
         Ok(Keeper { recorder: Recorder::new(recorder_bytes), store, saving: None, said: 0 })
@@ -87,7 +106,9 @@ impl Keeper {
     /// Keeps a slice because somebody asked.
     pub(crate) fn dump(&mut self) {
         let Some(store) = self.store.clone() else {
-            return log::warn!("asked for a slice, but there is no --findings-dir to put it in");
+            return log::warn!(
+                "asked for a slice, but there is no directory for it: --findings-dir"
+            );
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("slice-{}", now.as_millis());
