@@ -166,3 +166,74 @@ fn say(saved: Result<PathBuf, StoreError>) {
         Err(error) => log::error!("{error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::BufReader};
+
+    use endiod::{
+        metrics::Metrics,
+        pipeline::{Pipeline, names},
+        source::trace::Reader,
+    };
+
+    use super::*;
+
+    /// Feeds a recording to a pipeline, and to `each` on the way.
+    fn replay(path: &Path, mut each: impl FnMut(&[u8], &Pipeline)) -> Pipeline {
+        let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
+        let mut reader = Reader::new(BufReader::new(fs::File::open(path).unwrap())).unwrap();
+        while let Some(record) = reader.next_record().unwrap() {
+            pipeline.feed(record);
+            each(record, &pipeline);
+        }
+        pipeline.finish();
+        pipeline
+    }
+
+    /// The recording in the corpus whose last life is processed twice.
+    fn crime() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings/v1.endiod")
+    }
+
+    #[tokio::test]
+    async fn a_finding_is_kept_with_a_slice_that_replays_to_it() {
+        let dir = std::env::temp_dir().join(format!("endiod-keep-{}", std::process::id()));
+        let mut keeper = Keeper::open(&KeepArgs {
+            findings_dir: dir.clone(),
+            findings_files_max: 10,
+            findings_bytes_max: 1 << 20,
+            // Less than the recording: what is kept begins in the middle.
+            recorder_bytes: 12_000,
+        })
+        .unwrap();
+        let pipeline = replay(&crime(), |record, pipeline| {
+            keeper.push(record);
+            keeper.findings(pipeline.findings());
+        });
+        assert!(keeper.recorder.evicted() > 0);
+        keeper.finish().await;
+        let [finding] = pipeline.findings() else { panic!("{:?}", pipeline.findings()) };
+
+        let kept = dir.join(format!("finding-{}.json", finding.id));
+        let kept: serde_json::Value = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+        assert_eq!(kept, serde_json::to_value(finding).unwrap());
+        let slice = dir.join(format!("finding-{}.endiod", finding.id));
+        let again = replay(&slice, |_, _| {});
+        let ids: Vec<_> = again.findings().iter().map(|finding| &finding.id).collect();
+        assert_eq!(ids, [&finding.id]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_asked_for_must_be_usable() {
+        let args = KeepArgs {
+            findings_dir: PathBuf::from("/proc/nothing"),
+            findings_files_max: 1,
+            findings_bytes_max: 1,
+            recorder_bytes: 1,
+        };
+        let error = Keeper::open(&args).err().unwrap().to_string();
+        assert!(error.contains("/proc/nothing") && error.contains("--findings-dir"), "{error}");
+    }
+}
