@@ -1,14 +1,41 @@
-//! A histogram of durations with one bucket per octave, 2^-20 s to 2^6 s: what the summary shows.
+//! A histogram of durations with one bucket per octave, 2^-20 s to 2^6 s: its edges, which the metrics
+//! share, and the counts that the summary shows.
 //!
 //! A bucket counts durations up to and including its upper edge, as Prometheus's `le` does. It never
 //! allocates; a duration beyond the last edge falls into the overflow bucket.
 
 use crate::event::Nanos;
 
-/// Exponent of the first upper edge: 2^-20 s, about a microsecond.
-const FIRST_EXPONENT: i32 = -20;
-/// Upper edges, 2^-20 s to 2^6 s.
-const EDGES: usize = 27;
+/// Exponent of the smallest upper edge, in seconds: about a microsecond.
+pub(crate) const OCTAVE_MIN: i32 = -20;
+/// Exponent of the largest finite upper edge, in seconds.
+pub(crate) const OCTAVE_MAX: i32 = 6;
+/// Finite upper edges.
+pub(crate) const EDGES: usize = (OCTAVE_MAX - OCTAVE_MIN + 1) as usize;
+
+/// The last whole nanosecond inside each bucket. Below 2^-9 s an edge is not a whole number of
+/// nanoseconds: the floor decides exactly, since durations are whole.
+pub(crate) const EDGE_NS: [u64; EDGES] = {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let mut edges = [0; EDGES];
+    let mut index = 0;
+    while index < EDGES {
+        edges[index] = (SECOND_NS << index) >> -OCTAVE_MIN;
+        index += 1;
+    }
+    edges
+};
+
+/// The bucket of a duration; [`EDGES`] is beyond the last edge.
+pub(crate) fn bucket_of(took: Nanos) -> usize {
+    EDGE_NS.partition_point(|edge_ns| *edge_ns < took.0)
+}
+
+/// Upper edge of a bucket, seconds.
+fn edge_secs(bucket: usize) -> f64 {
+    let exponent = OCTAVE_MIN + i32::try_from(bucket).expect("there are 27 edges");
+    f64::powi(2.0, exponent)
+}
 
 /// Counts per octave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,17 +50,10 @@ impl Default for Octaves {
     }
 }
 
-/// Upper edge of a bucket, seconds.
-fn edge_secs(bucket: usize) -> f64 {
-    let exponent = FIRST_EXPONENT + i32::try_from(bucket).expect("there are 27 edges");
-    f64::powi(2.0, exponent)
-}
-
 impl Octaves {
     /// Counts one duration.
     pub fn observe(&mut self, duration: Nanos) {
-        let seconds = duration.as_secs_f64();
-        let bucket = (0..EDGES).find(|bucket| seconds <= edge_secs(*bucket)).unwrap_or(EDGES);
+        let bucket = bucket_of(duration);
         self.counts[bucket] += 1;
         self.max = self.max.max(duration);
     }

@@ -12,26 +12,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::event::Nanos;
-
-/// Exponent of the smallest upper bound, in seconds.
-pub(super) const OCTAVE_MIN: i32 = -20;
-/// Exponent of the largest finite upper bound, in seconds.
-pub(super) const OCTAVE_MAX: i32 = 6;
-
-const EDGES: usize = (OCTAVE_MAX - OCTAVE_MIN + 1) as usize;
-
-/// The last whole nanosecond inside each bucket. Below 2^-9 s an edge is not a whole number of
-/// nanoseconds: the floor decides exactly, since durations are whole.
-const EDGE_NS: [u64; EDGES] = {
-    const SECOND_NS: u64 = 1_000_000_000;
-    let mut edges = [0; EDGES];
-    let mut index = 0;
-    while index < EDGES {
-        edges[index] = (SECOND_NS << index) >> -OCTAVE_MIN;
-        index += 1;
-    }
-    edges
-};
+use crate::octaves::{EDGES, OCTAVE_MAX, OCTAVE_MIN, bucket_of};
 
 /// One series. Its sum wraps after 584 years of added-up time, which a scraper takes for a restart.
 #[derive(Debug, Default)]
@@ -43,8 +24,7 @@ pub(super) struct Octaves {
 impl Octaves {
     /// Counts one duration.
     pub(super) fn observe(&self, took: Nanos) {
-        let bucket = EDGE_NS.partition_point(|edge_ns| *edge_ns < took.0);
-        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.buckets[bucket_of(took)].fetch_add(1, Relaxed);
         self.sum_ns.fetch_add(took.0, Relaxed);
     }
 
@@ -138,8 +118,9 @@ impl Collector for OctavesVec {
 
 #[cfg(test)]
 mod tests {
-    use super::{EDGE_NS, EDGES, OCTAVE_MAX, OCTAVE_MIN, Octaves};
+    use super::Octaves;
     use crate::event::Nanos;
+    use crate::octaves::{EDGE_NS, EDGES, OCTAVE_MAX, OCTAVE_MIN};
 
     /// The upper bound of the bucket that counts `ns`; `None` is +Inf.
     fn bound_of(ns: u64) -> Option<f64> {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 use super::table::{METRICS, MetricRow, Scope, Type, Unit, Values};
+use crate::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 
 /// The groups of the page, with what must be observed before a group is exported.
 const GROUPS: [(Scope, &str, &str); 7] = [

@@ -8,7 +8,7 @@ use super::labels::{
     CONFIDENCES, DEVICES_MAX, ERRNO_NAMES, EVENT_KINDS_MAX, FSYNC_OPS, FSYNC_PHASES, IO_END_PHASES,
     LOSSES_MAX, PROBES_MAX, REASONS_MAX, RULES_MAX, STATES_MAX, TABLES_MAX,
 };
-use super::octaves::{OCTAVE_MAX, OCTAVE_MIN};
+use crate::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 
 /// The exposition's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
