@@ -5,7 +5,10 @@
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_probe_read_kernel, generated::bpf_probe_read_kernel as read_raw},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+        generated::bpf_probe_read_kernel as read_raw,
+    },
 };
 use endiod_wire::wire::{IO_END_SIZE, IoEndImage, context};
 
@@ -95,6 +98,12 @@ pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
     let sb = read::<u64>(inode, &INODE_I_SB)?;
     let dev = read::<u32>(sb, &SUPER_BLOCK_S_DEV)?;
     Some((ino, dev))
+}
+
+/// Thread id of the current task.
+#[inline(always)]
+pub(crate) fn tid() -> u32 {
+    bpf_get_current_pid_tgid() as u32
 }
 
 /// Execution context of the probed function, from the preempt count (include/linux/preempt.h: bits

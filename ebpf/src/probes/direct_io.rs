@@ -5,7 +5,6 @@
 //! is refused returns without a completion.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
@@ -17,6 +16,7 @@ use crate::{
     emit::{count_untracked, emit},
     kernel::{
         FILE_F_INODE, IOV_ITER_COUNT, KIOCB_KI_FILP, KIOCB_KI_FLAGS, KIOCB_KI_POS, inode_id, read,
+        tid,
     },
     maps::OPEN_DIRECT_IOS,
 };
@@ -103,9 +103,4 @@ fn ext4_dio_write_end_io_exit(ctx: FExitContext) -> i32 {
         record.ret = i64::from(ret);
     });
     0
-}
-
-#[inline(always)]
-fn tid() -> u32 {
-    bpf_get_current_pid_tgid() as u32
 }

@@ -10,7 +10,6 @@
 //! ```
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
@@ -18,7 +17,7 @@ use endiod_wire::wire::{FsyncBegin, FsyncEnd, FsyncPhaseBegin, FsyncPhaseEnd, fs
 
 use crate::{
     emit::{count_untracked, emit},
-    kernel::{FILE_F_INODE, FLUSH_ARGS, inode_id, read},
+    kernel::{FILE_F_INODE, FLUSH_ARGS, inode_id, read, tid},
     maps::OPEN_FSYNCS,
 };
 
@@ -122,9 +121,4 @@ fn phase_end(phase: u32, ret: i32) -> i32 {
 #[inline(always)]
 fn in_fsync() -> bool {
     OPEN_FSYNCS.get_ptr(tid()).is_some()
-}
-
-#[inline(always)]
-fn tid() -> u32 {
-    bpf_get_current_pid_tgid() as u32
 }
