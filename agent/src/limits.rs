@@ -45,7 +45,7 @@ limits! {
     FSYNCS_MAX, "fsyncs_max" = 8_192, "One per thread that sits in fsync at the same time.", "endiod_events_lost_total{stage=table,reason=fsyncs}";
     CPUS_MAX, "cpus_max" = 1_024, "Largest hosts that run ext4; a record of a higher CPU is counted and its epoch is lossy.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
     HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "endiod_events_lost_total{stage=sequence,reason=repeated}, if one of them comes after all";
-    LANES_MAX, "lanes_max" = 8, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
+    LANES_MAX, "lanes_max" = endiod_wire::wire::LANES, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
     PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "endiod_violations_suppressed_total{reason=misses}";
     HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "endiod_violations_suppressed_total{reason=queue_full}";
     GHOSTS_PER_TICK_MAX, "ghosts_per_tick_max" = 64, "Each costs a walk of the table; a loss leaves a few, and the rest go at the next seconds.", "lost of the summary";

@@ -15,8 +15,6 @@ mod summary;
 
 use std::collections::BTreeMap;
 
-use endiod_wire::wire::RECORDS;
-
 pub use names::{PROGRAM, SPANS, names};
 
 use crate::{
@@ -107,7 +105,7 @@ impl Pipeline {
 
     fn count(&mut self, bytes: &[u8]) {
         let kind = u16::from_ne_bytes([bytes[0], bytes[1]]);
-        if let Some(index) = RECORDS.iter().position(|(known, ..)| *known == kind) {
+        if let Some(index) = names::kind_index(kind) {
             self.totals.by_kind[index] += 1;
             self.meter.metrics().event(index);
         }

@@ -43,6 +43,25 @@ static EVENT_KINDS: [&str; RECORDS.len()] = {
     kinds
 };
 
+/// Kinds are below this.
+const KINDS_MAX: usize = 128;
+
+/// Place in `RECORDS` of each kind; `RECORDS.len()` for a number that is no kind.
+static KIND_INDEX: [usize; KINDS_MAX] = {
+    let mut places = [RECORDS.len(); KINDS_MAX];
+    let mut index = 0;
+    while index < RECORDS.len() {
+        places[RECORDS[index].0 as usize] = index;
+        index += 1;
+    }
+    places
+};
+
+/// Place of a kind in `RECORDS`, which is its index in the event metrics.
+pub(super) fn kind_index(kind: u16) -> Option<usize> {
+    KIND_INDEX.get(usize::from(kind)).copied().filter(|index| *index < RECORDS.len())
+}
+
 /// Every list; made once, for the life of the process.
 pub fn names() -> Names {
     Names {
