@@ -174,7 +174,11 @@ impl Watch {
                 _ = signals.interrupt.recv() => return Ok("SIGINT"),
                 () = &mut over => return Ok("the time is over"),
                 _ = signals.dump.recv() => self.takers.keeper.dump(),
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => {
+                    self.tick();
+                    // Its drain is bounded as well, and nobody wakes us for what it left.
+                    more = true;
+                }
                 () = std::future::ready(()), if more => more = self.drain(),
                 readable = self.source.readable() => {
                     readable.context("cannot wait for the ring")?;
