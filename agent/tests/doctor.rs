@@ -1,11 +1,10 @@
 //! The doctor on hosts that are directories: what it says, and that it never says "no" where it could
 //! not tell. The golden page is `tests/data/doctor/page.txt`; `ENDIOD_BLESS=1` writes it anew.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+#[path = "support/fake_host.rs"]
+mod fake_host;
+
+use std::{collections::BTreeSet, fs, path::Path};
 
 use endiod::{
     devices::{Device, Found},
@@ -15,10 +14,12 @@ use endiod::{
     },
     event::DevId,
     generation::Upstream,
-    host::{Host, Preemption},
+    host::Preemption,
     probes::{PROBES, Presence},
     source::kernel::{DryRun, OLDEST, Verdict},
 };
+
+use fake_host::FakeHost;
 
 /// A Debian 6.1 on which everything attaches that exists.
 fn facts() -> Facts {
@@ -189,45 +190,17 @@ fn basic_names_probes_of_the_table() {
     }
 }
 
-/// A directory that looks like `/`.
-struct Fake {
-    root: PathBuf,
-}
-
-impl Fake {
-    fn new(name: &str, release: &str) -> Fake {
-        let root =
-            std::env::temp_dir().join(format!("endiod-doctor-{name}-{}", std::process::id()));
-        let fake = Fake { root };
-        fake.write("proc/sys/kernel/osrelease", release);
-        fake.write("proc/self/status", "Name:\tendiod\nCapEff:\t000001ffffffffff\n");
-        fake.write("proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\n");
-        fake
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.root.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))
-            .expect("the temporary directory is ours");
-        fs::write(path, text).expect("the temporary directory is ours");
-    }
-
-    fn host(&self) -> Host {
-        Host::at(&self.root)
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        // A directory that stays behind in the temporary directory harms nobody.
-        let _ = fs::remove_dir_all(&self.root);
-    }
+/// A host with one ext4 mounted.
+fn fake(name: &str, release: &str) -> FakeHost {
+    let fake = FakeHost::new(&format!("doctor-{name}"), release);
+    fake.write("proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\n");
+    fake
 }
 
 #[test]
 fn an_old_kernel_cannot_be_told_and_says_why() {
     for release in ["4.19.0-27-amd64\n", "5.7.9\n"] {
-        let error = gather(&Fake::new("old", release).host(), true).expect_err("it is too old");
+        let error = gather(&fake("old", release).host(), true).expect_err("it is too old");
         let error = error.to_string();
         let (major, minor) = OLDEST;
         for word in [release.trim(), "too old", &format!("{major}.{minor}")] {
@@ -238,7 +211,7 @@ fn an_old_kernel_cannot_be_told_and_says_why() {
 
 #[test]
 fn a_host_without_btf_still_has_a_page() {
-    let fake = Fake::new("no-btf", "6.12.0-1-amd64\n");
+    let fake = fake("no-btf", "6.12.0-1-amd64\n");
     fake.write(
         "proc/version",
         "Linux version 6.12.0-1-amd64 (b) #1 SMP PREEMPT_RT Debian 6.12.95-1",
@@ -265,16 +238,16 @@ fn a_host_without_btf_still_has_a_page() {
 
 #[test]
 fn who_may_not_load_programs_is_told_to_be_root() {
-    let fake = Fake::new("caps", "6.1.0-56-cloud-amd64\n");
+    let fake = fake("caps", "6.1.0-56-cloud-amd64\n");
     fake.write("proc/self/status", "Name:\tendiod\nCapEff:\t0000000000000000\n");
     // A header and nothing else: readable type information, as every user has it.
     let header: [u32; 6] = [0x0001_eb9f, 24, 0, 0, 0, 1];
     let mut btf: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
     btf.push(0);
-    fake.write("sys/kernel/btf/placeholder", "");
-    fs::write(fake.root.join("sys/kernel/btf/vmlinux"), btf).expect("the directory is ours");
+    fake.write("sys/kernel/btf/vmlinux", btf);
     let report = examine(&gather(&fake.host(), true).expect("it is new enough"));
     if endiod::source::kernel::object((6, 1)).is_none() {
+        assert!(std::env::var_os("ENDIOD_REQUIRE_PROGRAMS").is_none(), "built without programs");
         eprintln!("built without programs: nothing else can be refused");
         return;
     }
