@@ -29,6 +29,7 @@ mod state;
 mod step;
 mod summary;
 mod table;
+mod workers;
 
 use crate::event::{Body, Event, IoEndAddr, IoEndImage, Nanos, Seen, Stamp};
 use crate::limits;
@@ -48,6 +49,7 @@ use direct_io::DirectIos;
 use fsync::Fsyncs;
 use model::Input;
 use table::{IoEnds, Slot};
+use workers::Workers;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +77,7 @@ pub struct Lifecycle {
     io_ends: IoEnds,
     direct_ios: DirectIos,
     fsyncs: Fsyncs,
-    /// Threads inside `ext4_end_io_rsv_work`.
-    workers: Vec<u32>,
+    workers: Workers,
     /// The claim is `ext4_end_io_end` on this kernel and it is probed.
     claim_probe: bool,
     /// Latest time at which a probe was attached or detached.
@@ -99,7 +100,7 @@ impl Lifecycle {
             io_ends: IoEnds::new(capacities.io_ends),
             direct_ios: DirectIos::new(capacities.direct_ios),
             fsyncs: Fsyncs::new(capacities.fsyncs),
-            workers: Vec::with_capacity(limits::WORKERS_MAX),
+            workers: Workers::new(),
             claim_probe: false,
             probes_changed_at: None,
             swept_until: None,
@@ -157,8 +158,7 @@ impl Lifecycle {
     ) {
         let Some(lossy_until) = lossy_until else { return };
         if self.swept_until < Some(lossy_until) {
-            // A worker run may have ended unseen: nobody is taken for a worker until its next begin.
-            self.workers.clear();
+            self.workers.doubt();
             self.swept_until = Some(lossy_until);
         }
         let silent_since = Nanos(now.0.saturating_sub(limits::GHOST_AGE.0));
@@ -265,7 +265,7 @@ impl Lifecycle {
     ) {
         let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return };
         let claims = matches!(act, Act::Claim | Act::ConvertBegin);
-        let by_worker = claims && self.workers.contains(&stamp.task.tid);
+        let by_worker = claims && self.workers.contains(stamp.task.tid);
         let object = self.io_ends.at(slot);
         let changed = self.probes_changed_at.is_some_and(|at| object.id().born <= at);
         if changed && object.note_gap(Gap::ProbesChanged) {
@@ -328,21 +328,14 @@ impl Lifecycle {
 
     fn worker_begin(&mut self, tid: u32) {
         self.summary.worker_runs += 1;
-        if self.workers.contains(&tid) {
-            return;
+        if self.workers.begin(tid).is_err() {
+            self.summary.note_full(Table::Workers);
         }
-        if self.workers.len() == limits::WORKERS_MAX {
-            return self.summary.note_full(Table::Workers);
-        }
-        self.workers.push(tid);
     }
 
     fn worker_end(&mut self, tid: u32) {
-        match self.workers.iter().position(|open| *open == tid) {
-            Some(at) => {
-                self.workers.swap_remove(at);
-            }
-            None => self.summary.note_orphan(Orphan::WorkerEnd),
+        if !self.workers.end(tid) {
+            self.summary.note_orphan(Orphan::WorkerEnd);
         }
     }
 

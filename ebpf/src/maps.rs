@@ -23,3 +23,8 @@ pub(crate) static OPEN_FSYNCS: HashMap<u32, u64> = HashMap::with_max_entries(819
 /// Tasks inside a direct write: tid to kiocb. Full: that write is not reported, and counted.
 #[map]
 pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+
+/// Tasks inside `ext4_release_io_end`: tid to io_end. Full: its exit reports a release that the agent
+/// saw already, and ignores.
+#[map]
+pub(crate) static RELEASING: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);

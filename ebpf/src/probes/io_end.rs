@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use endiod_wire::wire::{
     BioAttach, BioEnd, Claim, ConvertBegin, ConvertEnd, IoEndBirth, Put, PutDefer, RangeAdded,
-    Release, ReleaseLate, WorkerBegin, WorkerEnd, valid,
+    Release, ReleaseLate, WorkerBegin, WorkerEnd, context, valid,
 };
 
 use crate::{
@@ -16,9 +16,9 @@ use crate::{
     kernel::{
         BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR, BIO_BI_SIZE, BIO_BI_STATUS,
         EXT4_END_BIO, EXT4_INODE_RSV_WORK, EXT4_INODE_VFS_INODE, current_context, inode_id, read,
-        read_image,
+        read_image, tid,
     },
-    maps::CPUS,
+    maps::{CPUS, RELEASING},
 };
 
 /// `ext4_io_end_t *ext4_init_io_end(struct inode *inode, gfp_t flags)`.
@@ -124,9 +124,15 @@ fn ext4_release_io_end(ctx: FEntryContext) -> i32 {
         record.pad = 0;
         record.valid = if read_image(io_end, &mut record.image) { valid::IMAGE } else { 0 };
     });
-    if let Some(releasing) = releasing() {
-        // SAFETY: the map's value is live for ever; nothing of the same context interrupts us.
-        unsafe { *releasing = io_end };
+    match releasing_in_task() {
+        // Full: the exit finds no note, and the agent knows that it saw this release.
+        Some(tid) => drop(RELEASING.insert(tid, io_end, 0)),
+        None => {
+            if let Some(releasing) = releasing_in_interrupt() {
+                // SAFETY: the map's value is live for ever; nothing of the same context interrupts us.
+                unsafe { *releasing = io_end };
+            }
+        }
     }
     0
 }
@@ -137,20 +143,38 @@ fn ext4_release_io_end(ctx: FEntryContext) -> i32 {
 #[fexit]
 fn ext4_release_io_end_exit(ctx: FExitContext) -> i32 {
     let io_end: u64 = ctx.arg(0);
-    let Some(releasing) = releasing() else { return 0 };
-    // SAFETY: as above.
-    if unsafe { *releasing } == io_end {
-        // SAFETY: as above.
-        unsafe { *releasing = 0 };
-        return 0;
+    if take_releasing() != Some(io_end) {
+        emit(|record: &mut ReleaseLate| record.io_end = io_end);
     }
-    emit(|record: &mut ReleaseLate| record.io_end = io_end);
     0
 }
 
-/// Where this CPU notes the io_end that its current context is releasing.
+/// Takes the note of what the current context is releasing.
 #[inline(always)]
-fn releasing() -> Option<*mut u64> {
+fn take_releasing() -> Option<u64> {
+    if let Some(tid) = releasing_in_task() {
+        // SAFETY: the value is copied at once; only this task inserts and removes its own key.
+        let noted = unsafe { RELEASING.get(tid) }.copied();
+        let _ = RELEASING.remove(tid);
+        return noted;
+    }
+    let releasing = releasing_in_interrupt()?;
+    // SAFETY: the map's value is live for ever; nothing of the same context interrupts us.
+    let noted = unsafe { *releasing };
+    // SAFETY: as above.
+    unsafe { *releasing = 0 };
+    Some(noted)
+}
+
+/// The task that releases, if it is one: it may be preempted on the way, and move to another CPU.
+#[inline(always)]
+fn releasing_in_task() -> Option<u32> {
+    (current_context(cpu()) == context::TASK).then(tid)
+}
+
+/// Where this CPU notes the io_end that the current kind of interrupt is releasing.
+#[inline(always)]
+fn releasing_in_interrupt() -> Option<*mut u64> {
     let counters = CPUS.get_ptr_mut(0)?;
     let context = usize::from(current_context(cpu())) & 7;
     // SAFETY: the index is below 8 and the map's value is live for ever.

@@ -93,7 +93,7 @@ fn watch(
         ended.summary.emitted()
     );
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
-    ensure!(io_ends.adopted == 0, "io_ends were alive before the agent: {io_ends:?}");
+    balanced(&ended.summary, "none older than the agent", [io_ends.adopted, 0], &[BIRTH])?;
     Ok((issued, ended.summary))
 }
 
@@ -150,6 +150,10 @@ fn balanced(
     Ok(())
 }
 
+/// What one skipped hit can leave without its other half: the most is a skipped begin of an fsync,
+/// with its end and the ends and begins of its four phases. Without a skipped hit nothing is odd.
+const ODD_PER_MISS: u64 = 9;
+
 const BIRTH: &str = "ext4_init_io_end_exit";
 const ATTACH: &str = "submit_bio";
 const BIO_END: &str = "ext4_end_bio";
@@ -167,15 +171,20 @@ fn check_io_ends(summary: &Summary) -> Result<()> {
         io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
         "objects are not conserved: {io_ends:?}"
     );
-    balanced(summary, "born = released", [io_ends.born, io_ends.released], &RELEASE)?;
+    let ends = [io_ends.born, io_ends.released];
+    balanced(summary, "born = released", ends, &[BIRTH, RELEASE[0], RELEASE[1]])?;
     balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)?;
     let bios = [io_ends.bios_attached, io_ends.bios_ended];
     balanced(summary, "attached = ended", bios, &[ATTACH, BIO_END])?;
     let puts = [io_ends.puts, io_ends.born + io_ends.bios_attached];
     balanced(summary, "a put per reference", puts, &[BIRTH, ATTACH, PUTS[0], PUTS[1]])?;
     let odd: u64 = io_ends.orphans.values().chain(io_ends.incomplete.values()).sum();
-    let all: Vec<_> = summary.probes.missed.keys().map(String::as_str).collect();
-    balanced(summary, "lives fit together", [odd, 0], &all)
+    ensure!(
+        odd <= ODD_PER_MISS * summary.missed(),
+        "lives do not fit together: {odd} oddities, but the kernel skipped {} hits only: {io_ends:?}",
+        summary.missed()
+    );
+    Ok(())
 }
 
 fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
