@@ -176,6 +176,37 @@ fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::WorkerEnd { header: _, inode } = read(bytes)?;
             Body::WorkerEnd { inode: InodeAddr(inode) }
         }
+        _ => return stand_in_body(kind, bytes),
+    })
+}
+
+/// What raw tracepoints see in the place of puts, claims and the ends of bios.
+fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
+    Ok(match kind {
+        wire::IoEndInode::KIND => {
+            let wire::IoEndInode { header: _, io_end, inode, ino, dev, valid } = read(bytes)?;
+            let id = inode_id(ino, dev, valid);
+            Body::IoEndInode { io_end: IoEndAddr(io_end), inode: InodeAddr(inode), id }
+        }
+        wire::BioDone::KIND => {
+            let wire::BioDone { header: _, io_end, bio, bytes, whole, status, valid, image } =
+                read(bytes)?;
+            let seen = seen(io_end, valid, image);
+            Body::BioDone {
+                bio: BioAddr(bio),
+                part_bytes: (whole == 0).then_some(bytes),
+                status,
+                seen,
+            }
+        }
+        wire::WorkQueued::KIND => {
+            let wire::WorkQueued { header: _, inode } = read(bytes)?;
+            Body::WorkQueued { inode: InodeAddr(inode) }
+        }
+        wire::Listed::KIND => {
+            let wire::Listed { header: _, io_end, inode, valid, pad: _, image } = read(bytes)?;
+            Body::Listed { inode: InodeAddr(inode), seen: seen(io_end, valid, image) }
+        }
         _ => return Err(Malformed::Kind),
     })
 }
@@ -279,6 +310,8 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let backend = match backend {
                 wire::backend::NONE => None,
                 wire::backend::FENTRY => Some(Backend::Fentry),
+                wire::backend::RAW_TRACEPOINT => Some(Backend::RawTracepoint),
+                wire::backend::KPROBE => Some(Backend::Kprobe),
                 _ => return Err(Malformed::Value),
             };
             Body::Attach { probe: ProbeId(probe), backend, failed: failed != 0 }

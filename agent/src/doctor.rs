@@ -23,7 +23,7 @@ pub use report::{
 
 use crate::{
     detect::{DETECTORS, Detectors},
-    probes::{self, Edge, PROBES, Presence},
+    probes::{self, PROBES, Presence},
     source::kernel::{Verdict, refusal_hint},
 };
 use facts::ext4_is_described;
@@ -118,10 +118,7 @@ fn probe_of(facts: &Facts, at: usize, probe: &probes::Probe) -> Probe {
     Probe {
         program: probe.program.to_owned(),
         function: probe.function.to_owned(),
-        backend: match probe.edge {
-            Edge::Entry => "fentry".to_owned(),
-            Edge::Exit => "fexit".to_owned(),
-        },
+        backend: probe.hook.label().to_owned(),
         witnesses: probe.witnesses.to_owned(),
         verdict,
         why,

@@ -142,6 +142,10 @@ impl FsyncPhase {
 pub enum Backend {
     /// fentry or fexit.
     Fentry,
+    /// A raw tracepoint.
+    RawTracepoint,
+    /// A kprobe; the kernel skips hits of it without counting them all.
+    Kprobe,
 }
 
 impl Backend {
@@ -149,6 +153,8 @@ impl Backend {
     pub fn label(self) -> &'static str {
         match self {
             Backend::Fentry => "fentry",
+            Backend::RawTracepoint => "raw_tp",
+            Backend::Kprobe => "kprobe",
         }
     }
 }
@@ -175,38 +181,144 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant mirrors the wire record of its name")]
 pub enum Body {
-    IoEndBirth { io_end: IoEndAddr, inode: InodeAddr, id: Option<InodeId> },
-    RangeAdded { io_end: IoEndAddr, failed: bool },
-    BioAttach { io_end: IoEndAddr, bio: BioAddr, sector: u64, bytes: u32 },
-    BioEnd { bio: BioAddr, status: u32, seen: Seen },
+    IoEndBirth {
+        io_end: IoEndAddr,
+        inode: InodeAddr,
+        id: Option<InodeId>,
+    },
+    RangeAdded {
+        io_end: IoEndAddr,
+        failed: bool,
+    },
+    BioAttach {
+        io_end: IoEndAddr,
+        bio: BioAddr,
+        sector: u64,
+        bytes: u32,
+    },
+    BioEnd {
+        bio: BioAddr,
+        status: u32,
+        seen: Seen,
+    },
     Put(Seen),
     PutDefer(Seen),
     Claim(Seen),
     ConvertBegin(Seen),
-    ConvertEnd { io_end: IoEndAddr, ret: i64 },
+    ConvertEnd {
+        io_end: IoEndAddr,
+        ret: i64,
+    },
     Release(Seen),
-    ReleaseLate { io_end: IoEndAddr },
-    WorkerBegin { inode: InodeAddr },
-    WorkerEnd { inode: InodeAddr },
-    DirectIoBegin { iocb: IocbAddr, id: Option<InodeId>, pos_bytes: i64, len_bytes: Option<u64> },
-    DirectIoCompleteBegin { iocb: IocbAddr, bytes: i64, error: i32, flags: u32 },
-    DirectIoCompleteEnd { iocb: IocbAddr, ret: i64 },
-    DirectIoReturn { iocb: IocbAddr, ret: i64 },
-    FsyncBegin { inode: InodeAddr, id: Option<InodeId>, range: FsyncRange, phases_followed: bool },
-    FsyncEnd { ret: i64 },
-    FsyncPhaseBegin { phase: FsyncPhase },
-    FsyncPhaseEnd { phase: FsyncPhase, ret: i64 },
-    Nesting { role: u32, step: u32 },
-    Host { version: u16, cpus: u32, release: Name<64>, hash_key: u64 },
-    Device { dev: DevId, name: Name<32> },
-    Symbol { address: u64, name: Name<64> },
-    Config { key: u32, value: u64 },
-    Tick { ordinal: u64 },
-    Loss { of_cpu: Cpu, emitted: u64, dropped: u64 },
-    Misses { probe: ProbeId, total: u64 },
-    Attach { probe: ProbeId, backend: Option<Backend>, failed: bool },
-    Detach { probe: ProbeId },
-    Slice { evicted: u64 },
+    ReleaseLate {
+        io_end: IoEndAddr,
+    },
+    WorkerBegin {
+        inode: InodeAddr,
+    },
+    WorkerEnd {
+        inode: InodeAddr,
+    },
+    IoEndInode {
+        io_end: IoEndAddr,
+        inode: InodeAddr,
+        id: Option<InodeId>,
+    },
+    /// `part_bytes` is `None` when the whole bio is done.
+    BioDone {
+        bio: BioAddr,
+        part_bytes: Option<u32>,
+        status: u32,
+        seen: Seen,
+    },
+    WorkQueued {
+        inode: InodeAddr,
+    },
+    Listed {
+        inode: InodeAddr,
+        seen: Seen,
+    },
+    DirectIoBegin {
+        iocb: IocbAddr,
+        id: Option<InodeId>,
+        pos_bytes: i64,
+        len_bytes: Option<u64>,
+    },
+    DirectIoCompleteBegin {
+        iocb: IocbAddr,
+        bytes: i64,
+        error: i32,
+        flags: u32,
+    },
+    DirectIoCompleteEnd {
+        iocb: IocbAddr,
+        ret: i64,
+    },
+    DirectIoReturn {
+        iocb: IocbAddr,
+        ret: i64,
+    },
+    FsyncBegin {
+        inode: InodeAddr,
+        id: Option<InodeId>,
+        range: FsyncRange,
+        phases_followed: bool,
+    },
+    FsyncEnd {
+        ret: i64,
+    },
+    FsyncPhaseBegin {
+        phase: FsyncPhase,
+    },
+    FsyncPhaseEnd {
+        phase: FsyncPhase,
+        ret: i64,
+    },
+    Nesting {
+        role: u32,
+        step: u32,
+    },
+    Host {
+        version: u16,
+        cpus: u32,
+        release: Name<64>,
+        hash_key: u64,
+    },
+    Device {
+        dev: DevId,
+        name: Name<32>,
+    },
+    Symbol {
+        address: u64,
+        name: Name<64>,
+    },
+    Config {
+        key: u32,
+        value: u64,
+    },
+    Tick {
+        ordinal: u64,
+    },
+    Loss {
+        of_cpu: Cpu,
+        emitted: u64,
+        dropped: u64,
+    },
+    Misses {
+        probe: ProbeId,
+        total: u64,
+    },
+    Attach {
+        probe: ProbeId,
+        backend: Option<Backend>,
+        failed: bool,
+    },
+    Detach {
+        probe: ProbeId,
+    },
+    Slice {
+        evicted: u64,
+    },
 }
 
 /// What an `ext4_sync_file` was asked for.

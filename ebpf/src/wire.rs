@@ -54,6 +54,8 @@ pub mod valid {
     pub const BIO: u32 = 1 << 2;
     /// Fields of the kiocb and its iterator.
     pub const KIOCB: u32 = 1 << 3;
+    /// First and last byte of an fsync.
+    pub const RANGE: u32 = 1 << 4;
 }
 
 /// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
@@ -74,6 +76,10 @@ pub mod backend {
     pub const NONE: u8 = 0;
     /// fentry or fexit through vmlinux BTF.
     pub const FENTRY: u8 = 1;
+    /// A raw tracepoint.
+    pub const RAW_TRACEPOINT: u8 = 2;
+    /// A kprobe at the entry of a function; the kernel skips hits without counting them.
+    pub const KPROBE: u8 = 3;
 }
 
 /// First bytes of every record.
@@ -303,6 +309,57 @@ records! {
         /// Address of the io_end.
         io_end: u64,
     }
+    /// Whose io_end it is, where its birth could not tell: with the first bio that
+    /// `block_bio_queue` shows.
+    14 IoEndInode "io_end_inode" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// `inode->i_sb->s_dev`.
+        dev: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+    }
+    /// `block_rq_complete` or `block_bio_complete`: the device is done with a bio or with a part of it,
+    /// before `ext4_end_bio`.
+    15 BioDone "bio_done" {
+        /// Address of the io_end, `bi_private`.
+        io_end: u64,
+        /// Address of the bio; of a split one the bio that was submitted.
+        bio: u64,
+        /// Bytes of this part; 0 if `whole`.
+        bytes: u32,
+        /// 1 when the whole bio is done (`block_bio_complete`), 0 for a part of it.
+        whole: u32,
+        /// Status of this part (a `blk_status_t`, 0 = ok); on 5.10 of a request a positive errno.
+        status: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// `workqueue_queue_work` of an inode's conversion work: the first io_end of a batch is being
+    /// handed over, the lock is held and the list still empty.
+    16 WorkQueued "work_queued" {
+        /// Address of the inode (from the work by `container_of`).
+        inode: u64,
+    }
+    /// `workqueue_execute_start`: the io_end is on the inode's list when the worker starts.
+    17 Listed "listed" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Address of the inode whose list it is on.
+        inode: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// Zero.
+        pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
     /// fentry `ext4_file_write_iter` with IOCB_DIRECT: a direct write begins.
     20 DirectIoBegin "direct_io_begin" {
         /// Address of the kiocb.
@@ -503,12 +560,15 @@ pub struct CpuCounters {
     pub logged_ns: u64,
     /// Address of this CPU's preempt count, 0 until it was looked up.
     pub preempt_count_at: u64,
-    /// The io_end whose release was entered last, per [`context`]; 0 once it was left.
+    /// The io_end whose release was entered last, per kind of interrupt ([`context`]); 0 once it was
+    /// left. Tasks have a map of their own.
     pub releasing: [u64; 8],
+    /// Walks of a list or of a request's bios that ended at their bound.
+    pub walks_cut: u64,
 }
 
 // SAFETY-relevant layout: integers only, no padding, so that user space may read it as bytes.
-const _: () = assert!(size_of::<CpuCounters>() == 8 * (2 * LANES + 12));
+const _: () = assert!(size_of::<CpuCounters>() == 8 * (2 * LANES + 13));
 
 /// Keys of [`Config`].
 pub mod config_key {

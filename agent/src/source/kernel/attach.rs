@@ -12,7 +12,7 @@ use super::{KernelError, TotalsError, btf::Btf};
 use crate::{
     event::ProbeId,
     host::Host,
-    probes::{Edge, PROBES, Presence, Probe},
+    probes::{Hook, PROBES, Presence, Probe},
 };
 
 /// The first kernel that skips, and counts, hits of a program that already runs on the CPU.
@@ -68,6 +68,9 @@ pub(super) fn try_each(
 }
 
 fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> Verdict {
+    if matches!(probe.hook, Hook::Tracepoint | Hook::Kprobe) {
+        return Verdict::Absent("stands in where fentry cannot");
+    }
     match (facts.has_function(probe.function), probe.presence) {
         (false, Presence::Some(on)) => return Verdict::Absent(on),
         (false, Presence::Always) => {
@@ -84,17 +87,18 @@ fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> V
 
 fn load_and_attach(ebpf: &mut Ebpf, btf: &KernelBtf, probe: &Probe) -> Result<(), Box<dyn Error>> {
     let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
-    match probe.edge {
-        Edge::Entry => {
+    match probe.hook {
+        Hook::Entry => {
             let program: &mut FEntry = program.try_into()?;
             program.load(probe.function, btf)?;
             program.attach()?;
         }
-        Edge::Exit => {
+        Hook::Exit => {
             let program: &mut FExit = program.try_into()?;
             program.load(probe.function, btf)?;
             program.attach()?;
         }
+        Hook::Tracepoint | Hook::Kprobe => return Err("not a back end yet".into()),
     }
     Ok(())
 }
@@ -147,9 +151,10 @@ pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> 
 
 fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
     let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
-    match probe.edge {
-        Edge::Entry => <&mut FEntry>::try_from(program)?.unload()?,
-        Edge::Exit => <&mut FExit>::try_from(program)?.unload()?,
+    match probe.hook {
+        Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
+        Hook::Exit => <&mut FExit>::try_from(program)?.unload()?,
+        Hook::Tracepoint | Hook::Kprobe => {}
     }
     Ok(())
 }
