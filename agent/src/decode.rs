@@ -9,8 +9,8 @@ use std::mem::size_of;
 use endiod_wire::wire::{self, Header, IoEndImage, Record, context, fsync_phase, valid};
 
 use crate::event::{
-    Backend, BioAddr, Body, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino, InodeAddr,
-    InodeId, IoEndAddr, IocbAddr, Name, Nanos, ProbeId, Seen, Stamp, Task,
+    Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
+    InodeAddr, InodeId, IoEndAddr, IocbAddr, Name, Nanos, ProbeId, Seen, Stamp, Task,
 };
 
 /// Why bytes are not a record.
@@ -121,6 +121,14 @@ fn body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     }
 }
 
+/// What a record tells that holds an io_end and its image only.
+macro_rules! seen_in {
+    ($Record:ident, $bytes:expr) => {{
+        let wire::$Record { header: _, io_end, valid, pad: _, image } = read($bytes)?;
+        seen(io_end, valid, image)
+    }};
+}
+
 fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     Ok(match kind {
         wire::IoEndBirth::KIND => {
@@ -140,30 +148,15 @@ fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::BioEnd { header: _, io_end, bio, status, valid, image } = read(bytes)?;
             Body::BioEnd { bio: BioAddr(bio), status, seen: seen(io_end, valid, image) }
         }
-        wire::Put::KIND => {
-            let wire::Put { header: _, io_end, valid, pad: _, image } = read(bytes)?;
-            Body::Put(seen(io_end, valid, image))
-        }
-        wire::PutDefer::KIND => {
-            let wire::PutDefer { header: _, io_end, valid, pad: _, image } = read(bytes)?;
-            Body::PutDefer(seen(io_end, valid, image))
-        }
-        wire::Claim::KIND => {
-            let wire::Claim { header: _, io_end, valid, pad: _, image } = read(bytes)?;
-            Body::Claim(seen(io_end, valid, image))
-        }
-        wire::ConvertBegin::KIND => {
-            let wire::ConvertBegin { header: _, io_end, valid, pad: _, image } = read(bytes)?;
-            Body::ConvertBegin(seen(io_end, valid, image))
-        }
+        wire::Put::KIND => Body::Put(seen_in!(Put, bytes)),
+        wire::PutDefer::KIND => Body::PutDefer(seen_in!(PutDefer, bytes)),
+        wire::Claim::KIND => Body::Claim(seen_in!(Claim, bytes)),
+        wire::ConvertBegin::KIND => Body::ConvertBegin(seen_in!(ConvertBegin, bytes)),
         wire::ConvertEnd::KIND => {
             let wire::ConvertEnd { header: _, io_end, ret } = read(bytes)?;
             Body::ConvertEnd { io_end: IoEndAddr(io_end), ret }
         }
-        wire::Release::KIND => {
-            let wire::Release { header: _, io_end, valid, pad: _, image } = read(bytes)?;
-            Body::Release(seen(io_end, valid, image))
-        }
+        wire::Release::KIND => Body::Release(seen_in!(Release, bytes)),
         wire::ReleaseLate::KIND => {
             let wire::ReleaseLate { header: _, io_end } = read(bytes)?;
             Body::ReleaseLate { io_end: IoEndAddr(io_end) }
@@ -250,7 +243,11 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             Body::FsyncBegin {
                 inode: InodeAddr(inode),
                 id: inode_id(ino, dev, valid),
-                range: FsyncRange { start_bytes: start, end_bytes: end, datasync: datasync != 0 },
+                range: FsyncRange {
+                    bytes: (valid & wire::valid::RANGE != 0)
+                        .then_some(ByteRange { first: start, last: end }),
+                    datasync: datasync != 0,
+                },
                 phases_followed: phases_followed != 0,
             }
         }

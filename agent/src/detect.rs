@@ -17,17 +17,20 @@
 mod bad_reference;
 mod double_process;
 mod losses;
+mod need;
 mod release_twice;
 mod use_after_release;
 mod verdict;
 
 use std::collections::VecDeque;
 
-use crate::event::{Body, Event, Nanos};
-use crate::lifecycle::{Act, Gap, IoEnd, IoEndId, IoEndStep, Party, Step};
+use crate::event::{Backend, Body, Event, Nanos};
+use crate::lifecycle::{Gap, IoEnd, IoEndId, IoEndStep, Party, Step};
 use crate::limits;
+use crate::witnesses::Witnesses;
 
 use losses::Losses;
+pub use need::{Lack, Need, Way};
 pub use verdict::{Confidence, Rule, Suppressed, Tally, Verdict};
 
 /// What a rule's check says of one step.
@@ -47,15 +50,20 @@ pub struct Detector {
     pub rule: Rule,
     /// What a finding claims.
     pub claim: &'static str,
-    /// What must be witnessed for the rule to be armed.
-    pub needs: &'static [Act],
+    /// The ways in which it can watch: the first is the whole rule, the others are parts of it that
+    /// other witnesses serve. The rule is armed if one of them is open.
+    pub ways: &'static [Way],
     /// Why it cannot cry wolf.
     pub sound: &'static str,
     /// What it can miss.
     pub misses: &'static str,
-    /// The trace under `tests/data` that fires it.
-    pub fixture: &'static str,
-    check: fn(&IoEndStep<'_>) -> Option<Charge>,
+}
+
+impl Detector {
+    /// What the whole rule needs.
+    pub fn needs(&self) -> &'static [Need] {
+        self.ways[0].needs
+    }
 }
 
 /// All rules, in the order of [`Rule::ALL`].
@@ -68,8 +76,9 @@ pub const DETECTORS: &[Detector] = &[
 
 /// The detectors of one stream.
 pub struct Detectors {
-    /// Bit per [`Rule`]: all that the rule needs is witnessed.
-    armed: u8,
+    witnesses: Witnesses,
+    /// By [`Rule`], a bit per open way.
+    armed: [u8; Rule::ALL.len()],
     losses: Losses,
     held: VecDeque<Verdict>,
     /// Objects accused lately.
@@ -92,29 +101,38 @@ struct Accused {
 }
 
 impl Detectors {
-    /// All rules armed; all memory is taken here.
+    /// All that fentry can see is witnessed, so all rules are armed; all memory is taken here.
     pub fn new() -> Self {
-        Detectors {
-            armed: u8::MAX,
+        let mut detectors = Detectors {
+            witnesses: Witnesses::NONE,
+            armed: [0; Rule::ALL.len()],
             losses: Losses::new(),
             held: VecDeque::with_capacity(limits::HELD_MAX),
             accused: VecDeque::with_capacity(limits::ACCUSED_MAX),
             tally: Tally::default(),
-        }
+        };
+        detectors.arm(&Witnesses::all_by(Backend::Fentry));
+        detectors
     }
 
-    /// Arms the rules whose needs are all witnessed, and only those.
-    pub fn arm(&mut self, witnessed: impl Fn(Act) -> bool) {
-        self.armed = 0;
+    /// Arms the rules that can watch in some way, and only those.
+    pub fn arm(&mut self, witnesses: &Witnesses) {
+        self.witnesses = *witnesses;
         for detector in DETECTORS {
-            let all = detector.needs.iter().all(|act| witnessed(*act));
-            self.armed |= u8::from(all) << detector.rule as u8;
+            let ways = detector.ways.iter().enumerate();
+            let open = ways.map(|(at, way)| u8::from(way.is_open(witnesses)) << at).sum();
+            self.armed[detector.rule as usize] = open;
         }
     }
 
-    /// Is the rule armed?
+    /// Is the rule armed, at least in part?
     pub fn is_armed(&self, rule: Rule) -> bool {
-        self.armed & (1 << rule as u8) != 0
+        self.armed[rule as usize] != 0
+    }
+
+    /// Is the rule off, or watching only in part, for this reason?
+    pub fn lacks(&self, rule: Rule, lack: Lack) -> bool {
+        DETECTORS[rule as usize].ways[0].lacks(&self.witnesses, lack)
     }
 
     /// What became of candidates.
@@ -137,14 +155,16 @@ impl Detectors {
         self.losses.note();
     }
 
-    /// Judges one step.
+    /// Judges one step. What a kprobe saw accuses nobody.
     pub fn step(&mut self, step: &Step<'_>) {
         let Step::IoEndMoved(moved) = step else { return };
+        if self.witnesses.get(moved.act.witness()) == Some(Backend::Kprobe) {
+            return;
+        }
         for detector in DETECTORS {
-            if !self.is_armed(detector.rule) {
-                continue;
-            }
-            if let Some(charge) = (detector.check)(moved) {
+            let open = self.armed[detector.rule as usize];
+            let ways = detector.ways.iter().enumerate().filter(|(at, _)| open & (1 << at) != 0);
+            if let Some(charge) = ways.filter_map(|(_, way)| (way.check)(moved)).next() {
                 self.charge(detector.rule, moved, charge);
             }
         }
@@ -255,8 +275,10 @@ fn gap_of(object: &IoEnd) -> Option<Suppressed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DETECTORS, Detectors, Rule, Suppressed};
-    use crate::lifecycle::Act;
+    use super::{DETECTORS, Detectors, Lack, Rule, Suppressed};
+    use crate::event::Backend;
+    use crate::probes::Witness;
+    use crate::witnesses::Witnesses;
 
     #[test]
     fn every_rule_has_its_row_and_every_row_its_reasons() {
@@ -264,22 +286,66 @@ mod tests {
         assert_eq!(rules, Rule::ALL);
         assert!(Rule::ALL.iter().enumerate().all(|(at, rule)| *rule as usize == at));
         for detector in DETECTORS {
-            for text in [detector.claim, detector.sound, detector.misses, detector.fixture] {
-                assert!(!text.is_empty(), "{}", detector.rule.label());
+            let name = detector.rule.label();
+            for text in [detector.claim, detector.sound, detector.misses] {
+                assert!(!text.is_empty(), "{name}");
             }
-            assert!(detector.needs.contains(&Act::Birth), "{}", detector.rule.label());
+            assert!(!detector.ways.is_empty() && detector.ways.len() <= 8, "{name}");
+            for way in detector.ways {
+                assert_eq!(way.needs[0].name(), "ext4_init_io_end", "{name}: births come first");
+                assert!(way.needs.iter().all(|need| !need.name().is_empty()), "{name}");
+            }
         }
         assert!(Suppressed::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
     }
 
-    #[test]
-    fn a_rule_is_armed_only_when_all_that_it_needs_is_witnessed() {
+    fn armed(witnesses: &Witnesses) -> Vec<&'static str> {
         let mut detectors = Detectors::new();
-        detectors.arm(|act| act != Act::Claim);
-        assert!(Rule::ALL.iter().all(|rule| detectors.is_armed(*rule)));
-        detectors.arm(|act| act != Act::Release);
-        assert!(!detectors.is_armed(Rule::ReleaseTwice));
-        detectors.arm(|_| false);
-        assert!(Rule::ALL.iter().all(|rule| !detectors.is_armed(*rule)));
+        detectors.arm(witnesses);
+        let armed = Rule::ALL.iter().filter(|rule| detectors.is_armed(**rule));
+        armed.map(|rule| rule.label()).collect()
+    }
+
+    #[test]
+    fn each_back_end_arms_the_rules_that_it_can_serve() {
+        let all: Vec<_> = Rule::ALL.iter().map(|rule| rule.label()).collect();
+        assert_eq!(armed(&Witnesses::all_by(Backend::Fentry)), all);
+        let raw = armed(&Witnesses::all_by(Backend::RawTracepoint));
+        assert_eq!(raw, ["double_process", "use_after_release", "bad_reference"]);
+        assert!(armed(&Witnesses::all_by(Backend::Kprobe)).is_empty());
+        assert!(armed(&Witnesses::NONE).is_empty());
+    }
+
+    #[test]
+    fn back_ends_are_mixed_witness_by_witness() {
+        let mut mixed = Witnesses::all_by(Backend::Fentry);
+        mixed.set(Witness::Claim, None);
+        mixed.set(Witness::Birth, Some(Backend::RawTracepoint));
+        assert_eq!(armed(&mixed).len(), Rule::ALL.len());
+        mixed.set(Witness::Birth, Some(Backend::Kprobe));
+        assert!(armed(&mixed).is_empty());
+        mixed = Witnesses::all_by(Backend::Fentry);
+        mixed.set(Witness::Put, Some(Backend::Kprobe));
+        assert_eq!(armed(&mixed), ["release_twice", "use_after_release", "bad_reference"]);
+    }
+
+    #[test]
+    fn a_rule_tells_why_it_is_off_or_watches_in_part() {
+        let lacks = |witnesses: &Witnesses, rule| {
+            let mut detectors = Detectors::new();
+            detectors.arm(witnesses);
+            let lacks = Lack::ALL.into_iter().filter(|lack| detectors.lacks(rule, *lack));
+            lacks.map(Lack::label).collect::<Vec<_>>()
+        };
+        let fentry = Witnesses::all_by(Backend::Fentry);
+        assert!(Rule::ALL.iter().all(|rule| lacks(&fentry, *rule).is_empty()));
+        let raw = Witnesses::all_by(Backend::RawTracepoint);
+        assert_eq!(lacks(&raw, Rule::ReleaseTwice), ["backend"]);
+        assert_eq!(lacks(&raw, Rule::BadReference), ["backend"]);
+        assert_eq!(lacks(&Witnesses::NONE, Rule::BadReference), ["probe_missing"]);
+        let mut some = fentry;
+        some.set(Witness::Release, None);
+        some.set(Witness::Put, Some(Backend::Kprobe));
+        assert_eq!(lacks(&some, Rule::DoubleProcess), ["probe_missing", "kprobe"]);
     }
 }

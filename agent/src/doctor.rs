@@ -13,8 +13,6 @@ mod report;
 mod surroundings;
 mod text;
 
-use std::collections::BTreeSet;
-
 pub use facts::{Attempt, BtfFacts, DoctorError, Ext4Code, Facts, gather};
 pub use report::{
     Answer, Arming, Defect, DefectVerdict, Device, Kernel, Permission, Privilege, Probe,
@@ -22,9 +20,10 @@ pub use report::{
 };
 
 use crate::{
-    detect::{DETECTORS, Detectors},
+    detect::{DETECTORS, Detectors, Need},
     probes::{self, PROBES, Presence},
     source::kernel::{Verdict, refusal_hint},
+    witnesses::Witnesses,
 };
 use facts::ext4_is_described;
 use surroundings::{defects_of, devices_of, kernel_of, privileges_of, programs_of};
@@ -157,34 +156,35 @@ fn probe_verdict(
     }
 }
 
-/// Armed as the pipeline arms: by the functions of the probes that attach.
+/// Armed as the pipeline arms: by what the probes that attach witness.
 fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
-    let attached: BTreeSet<&str> = probes
+    let attached = PROBES
         .iter()
-        .filter(|probe| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded))
-        .map(|probe| &*probe.function)
-        .collect();
+        .zip(probes)
+        .filter(|(_, probe)| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded));
+    let witnesses = Witnesses::of(attached.map(|(row, _)| row));
     let mut detectors = Detectors::new();
-    detectors.arm(|act| attached.contains(act.function()));
+    detectors.arm(&witnesses);
     let tried = !matches!(facts.attempt, Attempt::Skipped | Attempt::NotPermitted(_));
+    let names = |needs: &mut dyn Iterator<Item = Need>| {
+        let mut names: Vec<_> = needs.map(|need| need.name().to_owned()).collect();
+        names.dedup();
+        names
+    };
     DETECTORS
         .iter()
-        .map(|detector| {
-            let mut needs: Vec<_> = detector.needs.iter().map(|act| act.function()).collect();
-            needs.dedup();
-            let lacks = needs.iter().filter(|function| !attached.contains(*function));
-            let lacks: Vec<_> = lacks.map(|function| (*function).to_owned()).collect();
-            Rule {
-                rule: detector.rule.label().to_owned(),
-                claim: detector.claim.to_owned(),
-                needs: needs.into_iter().map(str::to_owned).collect(),
-                verdict: match (tried, detectors.is_armed(detector.rule)) {
-                    (false, _) => Arming::NotTried,
-                    (true, true) => Arming::Armed,
-                    (true, false) => Arming::Off,
-                },
-                lacks: if tried { lacks } else { Vec::new() },
-            }
+        .map(|detector| Rule {
+            rule: detector.rule.label().to_owned(),
+            claim: detector.claim.to_owned(),
+            needs: names(&mut detector.needs().iter().copied()),
+            verdict: match (tried, detectors.is_armed(detector.rule)) {
+                (false, _) => Arming::NotTried,
+                (true, true) => Arming::Armed,
+                (true, false) => Arming::Off,
+            },
+            lacks: names(
+                &mut detector.needs().iter().copied().filter(|it| tried && !it.is_met(&witnesses)),
+            ),
         })
         .collect()
 }

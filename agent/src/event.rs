@@ -324,23 +324,32 @@ pub enum Body {
 /// What an `ext4_sync_file` was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FsyncRange {
-    /// First byte.
-    pub start_bytes: i64,
-    /// Last byte; `i64::MAX` for the whole file.
-    pub end_bytes: i64,
+    /// Which bytes; `None` where the back end cannot tell (a raw tracepoint).
+    pub bytes: Option<ByteRange>,
     /// fdatasync.
     pub datasync: bool,
+}
+
+/// A range of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// First byte.
+    pub first: i64,
+    /// Last byte; `i64::MAX` for the whole file.
+    pub last: i64,
 }
 
 impl FsyncRange {
     /// The `op` label: what the caller asked for.
     pub fn op(self) -> &'static str {
-        let whole = self.start_bytes == 0 && self.end_bytes == i64::MAX;
+        let whole = self.bytes.map(|bytes| bytes.first == 0 && bytes.last == i64::MAX);
         match (whole, self.datasync) {
-            (true, false) => "fsync",
-            (true, true) => "fdatasync",
-            (false, false) => "range_sync",
-            (false, true) => "range_datasync",
+            (Some(true), false) => "fsync",
+            (Some(true), true) => "fdatasync",
+            (Some(false), false) => "range_sync",
+            (Some(false), true) => "range_datasync",
+            (None, false) => "unknown_sync",
+            (None, true) => "unknown_datasync",
         }
     }
 }

@@ -56,3 +56,4 @@ pub mod sequence;
 pub mod source;
 pub mod store;
 pub mod stress;
+pub mod witnesses;

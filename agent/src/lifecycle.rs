@@ -3,10 +3,12 @@
 //! ```text
 //!   Event ──► Lifecycle ──► Step ──► detect, metrics
 //!               │ io_ends      state diagram and TRANSITIONS in lifecycle/state.rs,
-//!               │              the reference-count model in lifecycle/model.rs
-//!               │ direct I/Os  lifecycle/direct_io.rs
-//!               └ fsyncs       lifecycle/fsync.rs
+//!               │              the reference-count model in lifecycle/model.rs,
+//!               │              bios by parts in lifecycle/bios.rs
+//!               └ calls        direct writes and fsyncs: lifecycle/calls.rs
 //! ```
+//!
+//! What can be said depends on what is witnessed, never on a mode: lifecycle/sight.rs.
 //!
 //! What it holds for the order of events (5.10 to 7.3): an event whose probe ended
 //! before another began comes first; two overlapping ones come in either order. So of one io_end
@@ -19,20 +21,26 @@
 //! not fit as `table_full`. Times are CLOCK_MONOTONIC nanoseconds.
 
 mod act;
+mod bios;
+mod calls;
 mod direct_io;
 mod fsync;
 mod gap;
 mod history;
 mod io_end;
+mod levels;
 mod model;
+mod sight;
 mod state;
 mod step;
 mod summary;
 mod table;
 mod workers;
 
-use crate::event::{Body, Event, IoEndAddr, IoEndImage, Nanos, Seen, Stamp};
+use crate::event::{Backend, BioAddr, Body, Event, InodeId, IoEndAddr, Nanos, Seen, Stamp};
 use crate::limits;
+use crate::probes::Witness;
+use crate::witnesses::Witnesses;
 
 pub use act::{Act, Party};
 pub use direct_io::{DirectIoDone, DirectIoRefused};
@@ -44,42 +52,24 @@ pub use model::{COUNT_SANE_MAX, FLAG_FAILED, FLAG_UNWRITTEN};
 pub use state::{Move, State, TRANSITIONS, transition};
 pub use step::{IoEndStep, Step};
 pub use summary::{InFlight, Level, Orphan, Summary, Table};
+pub use table::Capacities;
 
-use direct_io::DirectIos;
-use fsync::Fsyncs;
+use act::Deed;
+use bios::{Bios, Done};
+use calls::Calls;
 use model::Input;
+use sight::Sight;
 use table::{IoEnds, Slot};
 use workers::Workers;
-
-/// Bounds of the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    /// io_ends, tombstones included.
-    pub io_ends: usize,
-    /// Direct writes.
-    pub direct_ios: usize,
-    /// fsyncs.
-    pub fsyncs: usize,
-}
-
-impl Default for Capacities {
-    fn default() -> Self {
-        Capacities {
-            io_ends: limits::IO_ENDS_MAX,
-            direct_ios: limits::DIRECT_IOS_MAX,
-            fsyncs: limits::FSYNCS_MAX,
-        }
-    }
-}
 
 /// All objects of one stream.
 pub struct Lifecycle {
     io_ends: IoEnds,
-    direct_ios: DirectIos,
-    fsyncs: Fsyncs,
+    bios: Bios,
+    calls: Calls,
     workers: Workers,
-    /// The claim is `ext4_end_io_end` on this kernel and it is probed.
-    claim_probe: bool,
+    witnesses: Witnesses,
+    sight: Sight,
     /// Latest time at which a probe was attached or detached.
     probes_changed_at: Option<Nanos>,
     /// The latest loss that `sweep` was told of.
@@ -94,23 +84,29 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// Empty tables; all memory is taken here.
+    /// Empty tables; all memory is taken here. All that fentry sees up to 6.14 is witnessed, until
+    /// [`Lifecycle::set_witnesses`] says otherwise.
     pub fn new(capacities: Capacities) -> Self {
+        let Capacities { io_ends, bios, direct_ios, fsyncs } = capacities;
+        let mut witnesses = Witnesses::all_by(Backend::Fentry);
+        witnesses.set(Witness::Claim, None);
         Lifecycle {
-            io_ends: IoEnds::new(capacities.io_ends),
-            direct_ios: DirectIos::new(capacities.direct_ios),
-            fsyncs: Fsyncs::new(capacities.fsyncs),
+            io_ends: IoEnds::new(io_ends),
+            bios: Bios::new(bios),
+            calls: Calls::new(direct_ios, fsyncs),
             workers: Workers::new(),
-            claim_probe: false,
+            witnesses,
+            sight: Sight::new(&witnesses),
             probes_changed_at: None,
             swept_until: None,
             summary: Summary::default(),
         }
     }
 
-    /// Tells whether `ext4_end_io_end` is probed; a real function from 6.15 on.
-    pub fn set_claim_probe(&mut self, attached: bool) {
-        self.claim_probe = attached;
+    /// Tells what is witnessed from now on.
+    pub fn set_witnesses(&mut self, witnesses: &Witnesses) {
+        self.witnesses = *witnesses;
+        self.sight = Sight::new(witnesses);
     }
 
     /// The totals so far.
@@ -118,44 +114,17 @@ impl Lifecycle {
         &self.summary
     }
 
-    /// Live io_ends, in an order that replays.
-    pub fn io_ends(&self) -> impl Iterator<Item = &IoEnd> {
-        self.io_ends.iter()
-    }
-
-    /// Live io_ends, direct writes and fsyncs.
-    pub fn live(&self) -> [u64; 3] {
-        [self.io_ends.live(), self.direct_ios.len(), self.fsyncs.len()]
-    }
-
-    /// What is in flight at `now`; walks the live objects.
-    pub fn in_flight(&self, now: Nanos) -> InFlight {
-        let span = |count, oldest: Option<Nanos>| Level {
-            count,
-            oldest_age: oldest.map(|begun| now.since(begun)),
-        };
-        let mut levels = InFlight {
-            direct_ios: span(self.direct_ios.len(), self.direct_ios.oldest()),
-            fsyncs: span(self.fsyncs.len(), self.fsyncs.oldest()),
-            ..InFlight::default()
-        };
-        for object in self.io_ends() {
-            let level = &mut levels.io_ends[object.state() as usize];
-            level.count += 1;
-            level.oldest_age = level.oldest_age.max(Some(now.since(object.state_since())));
-        }
-        levels
-    }
-
     /// Forgets what is open only because its end was lost: begun before the latest loss of any kind,
     /// and silent for [`limits::GHOST_AGE`] since. On a stream without losses nothing is ever
-    /// forgotten; one that is stuck and older than a loss goes too, long after its age was shown.
+    /// forgotten; one that is stuck and older than a loss goes too, long after its age was shown. A
+    /// kprobe's releases are lost without a word, so with one every moment is lossy.
     pub fn sweep(
         &mut self,
         now: Nanos,
         lossy_until: Option<Nanos>,
         sink: &mut impl FnMut(Step<'_>),
     ) {
+        let lossy_until = if self.sight.releases_counted { lossy_until } else { Some(now) };
         let Some(lossy_until) = lossy_until else { return };
         if self.swept_until < Some(lossy_until) {
             self.workers.doubt();
@@ -173,8 +142,7 @@ impl Lifecycle {
             };
             self.lose(addr, sink);
         }
-        self.summary.fsyncs_lost += self.fsyncs.forget(begun_by);
-        self.summary.direct_ios_lost += self.direct_ios.forget(begun_by);
+        self.calls.forget(begun_by, &mut self.summary);
     }
 
     /// Follows one event.
@@ -184,37 +152,44 @@ impl Lifecycle {
             Body::IoEndBirth { io_end, id, .. } => {
                 self.birth(IoEnd::born(stamp, io_end, id), sink);
             }
-            Body::RangeAdded { io_end, failed } => {
-                self.moved(stamp, io_end, Act::Range, None, i64::from(failed), sink);
+            Body::IoEndInode { io_end, id: Some(id), .. } => {
+                self.identified(stamp, io_end, id, sink);
             }
-            Body::BioAttach { io_end, .. } => {
-                self.moved(stamp, io_end, Act::Attach, None, 0, sink);
+            Body::BioAttach { io_end, bio, bytes, .. } => {
+                if self.moved(stamp, Deed::unseen(Act::Attach, io_end, 0), sink) {
+                    self.open_bio(bio, io_end, bytes);
+                }
             }
-            Body::BioEnd { seen, .. } => self.seen(stamp, &seen, Act::BioEnd, sink),
-            Body::Put(seen) => self.seen(stamp, &seen, Act::Put, sink),
-            Body::PutDefer(seen) => self.seen(stamp, &seen, Act::PutDefer, sink),
-            Body::Claim(seen) => self.seen(stamp, &seen, Act::Claim, sink),
-            Body::ConvertBegin(seen) => self.seen(stamp, &seen, Act::ConvertBegin, sink),
-            Body::ConvertEnd { io_end, ret } => {
-                self.moved(stamp, io_end, Act::ConvertEnd, None, ret, sink);
+            Body::BioEnd { status, seen, .. } => {
+                let live = self.moved(stamp, Deed::seen(Act::BioEnd, &seen, 0), sink);
+                self.summary.bios_failed += u64::from(live && status != 0);
             }
-            Body::Release(seen) => self.seen(stamp, &seen, Act::Release, sink),
+            Body::BioDone { bio, part_bytes, status, seen } => {
+                self.bio_done(stamp, bio, part_bytes, status != 0, &seen, sink);
+            }
             Body::ReleaseLate { io_end } => self.release_late(io_end, sink),
+            Body::WorkQueued { .. } => self.summary.batches_queued += 1,
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 self.probes_changed_at = self.probes_changed_at.max(Some(stamp.at));
             }
-            _ => self.span(event, sink),
+            body => match Deed::of(&body) {
+                Some(deed) => drop(self.moved(stamp, deed, sink)),
+                None => self.calls.observe(event, &mut self.summary, sink),
+            },
         }
     }
 
-    fn birth(&mut self, object: IoEnd, sink: &mut impl FnMut(Step<'_>)) {
+    fn birth(&mut self, mut object: IoEnd, sink: &mut impl FnMut(Step<'_>)) {
         let addr = object.id().addr;
         if addr.0 == 0 {
             return self.summary.note_orphan(Orphan::NullIoEnd);
         }
-        self.lose(addr, sink);
+        if self.lose(addr, sink) && !self.sight.releases_in_order {
+            object.note_gap(Gap::ReleaseDoubtful);
+            self.summary.incomplete[Gap::ReleaseDoubtful as usize] += 1;
+        }
         match self.io_ends.insert(object) {
             Ok(slot) => {
                 self.summary.io_ends_born += 1;
@@ -224,13 +199,78 @@ impl Lifecycle {
         }
     }
 
-    /// Ends what is at an address without its release; a tombstone just goes.
-    fn lose(&mut self, addr: IoEndAddr, sink: &mut impl FnMut(Step<'_>)) {
-        let Some(mut lost) = self.io_ends.evict(addr) else { return };
+    /// Whose an io_end is, where its birth could not tell.
+    fn identified(
+        &mut self,
+        stamp: &Stamp,
+        addr: IoEndAddr,
+        inode: InodeId,
+        sink: &mut impl FnMut(Step<'_>),
+    ) {
+        // It comes just before the attach of the first bio, which is what adopts.
+        let Some(slot) = self.find_or_adopt(stamp, addr, Act::Attach, sink) else { return };
+        let object = self.io_ends.at(slot);
+        if object.state() != State::Released && object.identify(inode) {
+            sink(Step::IoEndIdentified(object));
+        }
+    }
+
+    fn open_bio(&mut self, bio: BioAddr, io_end: IoEndAddr, bytes: u32) {
+        if !self.sight.bios_done {
+            return;
+        }
+        match self.bios.attach(bio, io_end, bytes) {
+            Ok(true) => self.summary.note_orphan(Orphan::BioSuperseded),
+            Ok(false) => {}
+            Err(_) => self.summary.note_full(Table::Bios),
+        }
+    }
+
+    /// The device is done with a part of a bio, or with the whole.
+    fn bio_done(
+        &mut self,
+        stamp: &Stamp,
+        bio: BioAddr,
+        part_bytes: Option<u32>,
+        failed: bool,
+        seen: &Seen,
+        sink: &mut impl FnMut(Step<'_>),
+    ) {
+        let act = if part_bytes.is_some() { Act::PartDone } else { Act::BioDone };
+        let done = if self.sight.bios_done {
+            self.bios.done(bio, seen.io_end, part_bytes, failed)
+        } else {
+            Done::Part
+        };
+        let (is_last, failed) = match done {
+            Done::Part => (false, false),
+            Done::Bio { failed } => (true, failed),
+            // A whole bio is done whether it was seen attached or not; of a part it is not known.
+            Done::Unknown => {
+                self.summary.note_orphan(Orphan::BioDone);
+                (part_bytes.is_none(), failed)
+            }
+        };
+        let live = self.moved(stamp, Deed::seen(act, seen, i64::from(is_last)), sink);
+        self.summary.bios_failed += u64::from(live && is_last && failed);
+    }
+
+    /// Ends what is at an address without its release; a tombstone just goes. Was it alive?
+    fn lose(&mut self, addr: IoEndAddr, sink: &mut impl FnMut(Step<'_>)) -> bool {
+        let Some(mut lost) = self.io_ends.evict(addr) else { return false };
+        self.bios_over(addr, lost.bios());
         lost.note_gap(Gap::ReleaseMissed);
         self.summary.incomplete[Gap::ReleaseMissed as usize] += 1;
         self.summary.io_ends_lost += 1;
         sink(Step::IoEndLost(&lost));
+        true
+    }
+
+    /// Bios of an io_end that is over are not waited for.
+    fn bios_over(&mut self, addr: IoEndAddr, (attached, ended): (u32, u32)) {
+        if self.sight.bios_done && attached != ended {
+            self.bios.forget(addr);
+        }
     }
 
     /// A release whose entry was skipped. By its return the address may be another io_end's, so only
@@ -245,34 +285,23 @@ impl Lifecycle {
             // Its release was seen: on a preemptible kernel another task's release on the same CPU
             // makes the program forget that it noted the entry.
             Some(object) if object.state() == State::Released => {}
-            Some(object) if over(object) => self.lose(addr, sink),
+            Some(object) if over(object) => drop(self.lose(addr, sink)),
             _ => self.summary.note_orphan(Orphan::ReleaseLate),
         }
     }
 
-    fn seen(&mut self, stamp: &Stamp, seen: &Seen, act: Act, sink: &mut impl FnMut(Step<'_>)) {
-        self.moved(stamp, seen.io_end, act, seen.image.as_ref(), 0, sink);
-    }
-
-    fn moved(
-        &mut self,
-        stamp: &Stamp,
-        addr: IoEndAddr,
-        act: Act,
-        image: Option<&IoEndImage>,
-        ret: i64,
-        sink: &mut impl FnMut(Step<'_>),
-    ) {
-        let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return };
-        let claims = matches!(act, Act::Claim | Act::ConvertBegin);
-        let by_worker = claims && self.workers.contains(stamp.task.tid);
+    /// Was it alive?
+    fn moved(&mut self, stamp: &Stamp, deed: Deed<'_>, sink: &mut impl FnMut(Step<'_>)) -> bool {
+        let Deed { act, io_end: addr, image, ret } = deed;
+        let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return false };
+        let in_run = matches!(act, Act::Claim | Act::ConvertBegin | Act::Listed);
+        let run = if in_run { self.workers.run_of(stamp.task.tid) } else { None };
         let object = self.io_ends.at(slot);
         let changed = self.probes_changed_at.is_some_and(|at| object.id().born <= at);
         if changed && object.note_gap(Gap::ProbesChanged) {
             self.summary.incomplete[Gap::ProbesChanged as usize] += 1;
         }
-        let claim_probe = self.claim_probe;
-        let outcome = object.apply(Input { stamp, act, image, ret, claim_probe, by_worker });
+        let outcome = object.apply(Input { stamp, act, image, ret, sight: self.sight, run });
         self.summary.note_gaps(outcome.new_gaps);
         self.summary.irregular_steps += u64::from(outcome.irregular.is_some());
         sink(Step::IoEndMoved(IoEndStep {
@@ -285,14 +314,17 @@ impl Lifecycle {
             irregular: outcome.irregular,
         }));
         if outcome.before == State::Released {
-            return;
+            return false;
         }
         self.summary.note_act(act, ret);
         if act == Act::Release {
             self.summary.lives_complete += u64::from(object.complete());
             sink(Step::IoEndReleased(object));
+            let bios = object.bios();
             self.io_ends.bury(slot);
+            self.bios_over(addr, bios);
         }
+        true
     }
 
     /// Where an io_end is; one of first sight is adopted. `None` if there is nothing to move.
@@ -328,104 +360,14 @@ impl Lifecycle {
 
     fn worker_begin(&mut self, tid: u32) {
         self.summary.worker_runs += 1;
-        if self.workers.begin(tid).is_err() {
+        if self.sight.worker_runs && self.workers.begin(tid).is_err() {
             self.summary.note_full(Table::Workers);
         }
     }
 
     fn worker_end(&mut self, tid: u32) {
-        if !self.workers.end(tid) {
+        if self.sight.worker_runs && !self.workers.end(tid) {
             self.summary.note_orphan(Orphan::WorkerEnd);
-        }
-    }
-
-    fn span(&mut self, event: &Event, sink: &mut impl FnMut(Step<'_>)) {
-        let stamp = &event.stamp;
-        match event.body {
-            Body::DirectIoBegin { iocb, id, len_bytes, pos_bytes: _ } => {
-                let told = self.direct_ios.begin(stamp, iocb, id, len_bytes);
-                self.direct_io(told, sink);
-            }
-            Body::DirectIoCompleteBegin { iocb, bytes, error, flags: _ } => {
-                let told = self.direct_ios.complete_begin(iocb, bytes, error);
-                self.direct_io(told, sink);
-            }
-            Body::DirectIoCompleteEnd { iocb, ret } => {
-                let told = self.direct_ios.complete_end(stamp, iocb, ret);
-                self.direct_io(told, sink);
-            }
-            Body::DirectIoReturn { iocb, ret } => {
-                let told = self.direct_ios.returned(event, iocb, ret);
-                self.direct_io(told, sink);
-            }
-            Body::FsyncBegin { id, range, .. } => {
-                let told = self.fsyncs.begin(stamp, id, range);
-                let begun = !matches!(told, fsync::Told::Full);
-                self.summary.fsyncs_begun += u64::from(begun);
-                self.fsync(told, Orphan::FsyncSuperseded, sink);
-            }
-            Body::FsyncEnd { ret } => {
-                let told = self.fsyncs.end(stamp, ret);
-                self.fsync(told, Orphan::FsyncEnd, sink);
-            }
-            Body::FsyncPhaseBegin { phase } => {
-                let told = self.fsyncs.phase_begin(stamp, phase);
-                self.fsync(told, Orphan::FsyncPhase, sink);
-            }
-            Body::FsyncPhaseEnd { phase, ret: _ } => {
-                let told = self.fsyncs.phase_end(stamp, phase);
-                self.fsync(told, Orphan::FsyncPhase, sink);
-            }
-            // io_end events were taken by `observe`; the others are not about objects.
-            _ => {}
-        }
-    }
-
-    fn direct_io(&mut self, told: direct_io::Told, sink: &mut impl FnMut(Step<'_>)) {
-        use direct_io::{Oddity, Told};
-        let mut odd = |oddity| {
-            self.summary.note_orphan(match oddity {
-                Oddity::CompletionWithoutBegin => Orphan::DirectIoComplete,
-                Oddity::ReturnWithoutBegin => Orphan::DirectIoReturn,
-                Oddity::Superseded => Orphan::DirectIoSuperseded,
-            });
-        };
-        match told {
-            Told::Nothing => {}
-            Told::Begun(oddity) => {
-                oddity.map(&mut odd);
-                self.summary.direct_ios_begun += 1;
-                self.summary.direct_ios_lost += u64::from(oddity.is_some());
-            }
-            Told::Done(done) => {
-                self.summary.direct_ios_completed += 1;
-                self.summary.direct_io_errors += u64::from(done.errno.is_some());
-                sink(Step::DirectIoDone(done));
-            }
-            Told::Refused(refused) => {
-                self.summary.direct_ios_refused += 1;
-                sink(Step::DirectIoRefused(refused));
-            }
-            Told::Odd(oddity) => odd(oddity),
-            Told::Full => self.summary.note_full(Table::DirectIos),
-        }
-    }
-
-    fn fsync(&mut self, told: fsync::Told, orphan: Orphan, sink: &mut impl FnMut(Step<'_>)) {
-        use fsync::Told;
-        match told {
-            Told::Nothing => {}
-            Told::Done(done) => {
-                self.summary.fsyncs_completed += 1;
-                self.summary.fsync_errors += u64::from(done.errno.is_some());
-                sink(Step::FsyncDone(done));
-            }
-            Told::Superseded => {
-                self.summary.fsyncs_lost += 1;
-                self.summary.note_orphan(orphan);
-            }
-            Told::WithoutBegin => self.summary.note_orphan(orphan),
-            Told::Full => self.summary.note_full(Table::Fsyncs),
         }
     }
 }

@@ -15,18 +15,19 @@ mod summary;
 
 use std::collections::BTreeMap;
 
-pub use names::{PROGRAM, SPANS, names};
+pub use names::{PROGRAM, SPANS, WALK_BOUND, names};
 
 use crate::{
     decode::decode,
     detect::{Detectors, Rule, Verdict},
     event::{Backend, Body, DevId, Event, Name, ProbeId},
     finding::{AddressKey, Finding},
-    lifecycle::{Act, Lifecycle},
+    lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
     probes,
     sequence::{Arrival, Sequences, Start},
+    witnesses::Witnesses,
 };
 
 use meter::Meter;
@@ -199,15 +200,14 @@ impl Pipeline {
         self.probes_changed();
     }
 
-    /// Arms the rules whose needs are now all witnessed, and only those.
+    /// What is witnessed has changed: for the model, the rules and the rows that can be filled.
     fn probes_changed(&mut self) {
-        self.lifecycle.set_claim_probe(self.attached.iter().any(|id| probes::is_claim(*id)));
-        let functions: Vec<_> =
-            self.attached.iter().filter_map(|id| Some(probes::probe(*id)?.function)).collect();
-        self.detectors.arm(|act: Act| functions.contains(&act.function()));
-        self.meter.observe_functions(&functions);
+        let witnesses = Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)));
+        self.lifecycle.set_witnesses(&witnesses);
+        self.detectors.arm(&witnesses);
+        self.meter.observe(&witnesses);
         for rule in Rule::ALL {
-            self.meter.arm(*rule, self.detectors.is_armed(*rule));
+            self.meter.arm(*rule, &self.detectors);
         }
     }
 }

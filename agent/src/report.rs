@@ -104,10 +104,20 @@ pub struct IoEnds {
     pub bios_attached: u64,
     /// Bios ended.
     pub bios_ended: u64,
+    /// Bios that the device was done with, where their ends are not seen.
+    pub bios_done: u64,
+    /// Of those two, the ones that failed, in part or in whole.
+    pub bios_failed: u64,
     /// References dropped.
     pub puts: u64,
-    /// Lives that were queued for the worker.
+    /// Lives that were queued for the worker; where puts are not seen, that were seen on its list.
     pub queued: u64,
+    /// Batches that were handed to a worker, where that is seen.
+    pub handed_over: u64,
+    /// io_ends seen on the list of a worker that starts, where that is seen.
+    pub listed: u64,
+    /// Worker runs.
+    pub worker_runs: u64,
     /// Conversions that returned.
     pub converted: u64,
     /// Conversions that returned an error.
@@ -209,7 +219,8 @@ impl fmt::Display for Summary {
         write!(f, ", {} released, {} ended unseen", io_ends.released, io_ends.lost)?;
         writeln!(f, ", {} in flight", io_ends.in_flight)?;
         write!(f, "            {} bios attached", io_ends.bios_attached)?;
-        writeln!(f, ", {} ended; {} queued for the worker", io_ends.bios_ended, io_ends.queued)?;
+        let ended = io_ends.bios_ended + io_ends.bios_done;
+        writeln!(f, ", {ended} ended; {} queued for the worker", io_ends.queued)?;
         write!(
             f,
             "direct I/O  {} started, {} completed",

@@ -9,9 +9,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use endiod::{
     detect::{Confidence, DETECTORS, Detectors, Rule},
+    event::Backend,
     finding::{AddressKey, Finding},
     lifecycle::{Act, Capacities, Lifecycle, State},
     limits,
+    witnesses::Witnesses,
 };
 use serde_json::{Map, Value, json};
 
@@ -126,7 +128,9 @@ fn wrong(value: &Value) -> Vec<String> {
 /// Findings of a trace under `tests/data`.
 fn findings(fixture: &str) -> Vec<Value> {
     let text = read(&format!("tests/data/{fixture}"));
-    let mut lifecycle = Lifecycle::new(Capacities { io_ends: 64, direct_ios: 64, fsyncs: 64 });
+    let capacities = Capacities { io_ends: 64, bios: 64, direct_ios: 64, fsyncs: 64 };
+    let mut lifecycle = Lifecycle::new(capacities);
+    let mut witnesses = Witnesses::all_by(Backend::Fentry);
     let mut detectors = Detectors::new();
     let mut findings = Vec::new();
     for line in notation::parse(text.split_once("---\n").unwrap().0) {
@@ -138,8 +142,17 @@ fn findings(fixture: &str) -> Vec<Value> {
                     findings.push(serde_json::to_value(finding).unwrap());
                 });
             }
-            Line::Directive(word, _) if word == "claim_probe" => lifecycle.set_claim_probe(true),
-            Line::Directive(word, value) => panic!("{fixture}: {word} {value:?}"),
+            Line::Directive(words) => {
+                match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                    ["claim_probe"] => {}
+                    ["witnesses", "raw_tp"] => {
+                        witnesses = Witnesses::all_by(Backend::RawTracepoint);
+                    }
+                    _ => panic!("{fixture}: {words:?}"),
+                }
+                lifecycle.set_witnesses(&witnesses);
+                detectors.arm(&witnesses);
+            }
         }
     }
     findings
@@ -148,8 +161,8 @@ fn findings(fixture: &str) -> Vec<Value> {
 #[test]
 fn the_findings_of_every_rule_fit_the_schema() {
     let mut rules = BTreeSet::new();
-    for detector in DETECTORS {
-        for finding in findings(detector.fixture) {
+    for way in DETECTORS.iter().flat_map(|detector| detector.ways) {
+        for finding in findings(way.fixture) {
             assert_eq!(wrong(&finding), Vec::<String>::new(), "{finding:#}");
             rules.insert(finding["rule"].as_str().unwrap().to_owned());
         }

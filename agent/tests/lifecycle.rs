@@ -8,6 +8,8 @@
 
 #[path = "lifecycle/allocation.rs"]
 mod allocation;
+#[path = "lifecycle/back_ends.rs"]
+mod back_ends;
 #[path = "lifecycle/crimes.rs"]
 mod crimes;
 #[path = "lifecycle/notation.rs"]
@@ -19,17 +21,20 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use endiod::detect::{DETECTORS, Detectors, Rule, Suppressed};
-use endiod::event::{Event, IoEndAddr, Nanos};
+use endiod::event::{Backend, Event, IoEndAddr, Nanos};
 use endiod::finding::{AddressKey, Finding};
 use endiod::lifecycle::{
     Capacities, Gap, IoEnd, IoEndStep, Lifecycle, Orphan, Phases, State, Step, Table,
 };
+use endiod::probes::{PROBES, Witness};
+use endiod::witnesses::Witnesses;
 
 use notation::Line;
 
 /// The core, and what it said.
 struct Core {
     lifecycle: Lifecycle,
+    witnesses: Witnesses,
     detectors: Detectors,
     text: String,
     findings: Vec<Finding>,
@@ -37,11 +42,14 @@ struct Core {
 }
 
 impl Core {
-    fn new(io_ends: usize) -> Self {
-        let capacities = Capacities { io_ends, direct_ios: 64, fsyncs: 64 };
+    fn new(io_ends: usize, bios: usize) -> Self {
+        let capacities = Capacities { io_ends, bios, direct_ios: 64, fsyncs: 64 };
         let lifecycle = Lifecycle::new(capacities);
+        let mut witnesses = Witnesses::all_by(Backend::Fentry);
+        witnesses.set(Witness::Claim, None);
         Core {
             lifecycle,
+            witnesses,
             detectors: Detectors::new(),
             text: String::new(),
             findings: Vec::new(),
@@ -50,7 +58,7 @@ impl Core {
     }
 
     fn observe(&mut self, event: &Event) {
-        let Core { lifecycle, detectors, text, findings, last } = self;
+        let Core { lifecycle, detectors, text, findings, last, witnesses: _ } = self;
         *last = event.stamp.at;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
@@ -63,14 +71,23 @@ impl Core {
         });
     }
 
-    fn direct(&mut self, directive: &str) {
+    fn direct(&mut self, directive: &[&str]) {
         match directive {
-            "claim_probe" => self.lifecycle.set_claim_probe(true),
-            "note_loss" => self.detectors.note_loss(),
-            "finish" => self.detectors.finish(),
-            "io_ends" => {}
-            other => panic!("unknown directive {other}"),
+            ["claim_probe"] => self.witnesses.set(Witness::Claim, Some(Backend::Fentry)),
+            ["witnesses", name] => {
+                self.witnesses = Witnesses::all_by(backend(name).expect("a back end"));
+            }
+            ["witness", witness, name] => {
+                let row = PROBES.iter().find(|row| format!("{:?}", row.witness) == *witness);
+                self.witnesses.set(row.expect("a witness").witness, backend(name));
+            }
+            ["note_loss"] => self.detectors.note_loss(),
+            ["finish"] => self.detectors.finish(),
+            ["io_ends" | "bios", _] => {}
+            other => panic!("unknown directive {other:?}"),
         }
+        self.lifecycle.set_witnesses(&self.witnesses);
+        self.detectors.arm(&self.witnesses);
     }
 
     /// Totals that are not zero, and what is in flight.
@@ -91,6 +108,11 @@ impl Core {
         for table in Table::ALL {
             say("table_full", table.label(), summary.full(*table));
         }
+        say("total", "bios_done", summary.bios_done);
+        say("total", "bios_failed", summary.bios_failed);
+        say("total", "batches_queued", summary.batches_queued);
+        say("total", "listed", summary.listed);
+        say("total", "open_bios", self.lifecycle.open_bios());
         for rule in Rule::ALL {
             say("repeated", rule.label(), self.detectors.tally().repeated[*rule as usize]);
             for reason in Suppressed::ALL {
@@ -109,6 +131,13 @@ impl Core {
     }
 }
 
+fn backend(name: &str) -> Option<Backend> {
+    let all = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe];
+    let found = all.into_iter().find(|it| it.label() == name);
+    assert!(found.is_some() || name == "nobody", "no back end {name}");
+    found
+}
+
 fn name(object: &IoEnd) -> String {
     let IoEndAddr(addr) = object.id().addr;
     format!("a{}@{}", addr / notation::address(1), object.id().born.0)
@@ -118,6 +147,10 @@ fn tell(text: &mut String, Nanos(at): Nanos, step: &Step<'_>) {
     match step {
         Step::IoEndBorn(object) => writeln!(text, "{at} {} born", name(object)),
         Step::IoEndAdopted(object) => writeln!(text, "{at} {} adopted", name(object)),
+        Step::IoEndIdentified(object) => {
+            let inode = object.inode().map(|inode| inode.ino.0);
+            writeln!(text, "{at} {} is of inode {inode:?}", name(object))
+        }
         Step::IoEndLost(object) => writeln!(text, "{at} {} lost", name(object)),
         Step::IoEndMoved(moved) => tell_move(text, at, moved),
         Step::IoEndReleased(object) => {
@@ -175,15 +208,20 @@ fn run(text: &str) -> String {
 
 fn core(text: &str) -> Core {
     let lines = notation::parse(text);
-    let capacity = lines.iter().find_map(|line| match line {
-        Line::Directive(word, value) if word == "io_ends" => *value,
-        _ => None,
-    });
-    let mut core = Core::new(capacity.unwrap_or(64));
+    let capacity = |table: &str| {
+        let given = lines.iter().find_map(|line| match line {
+            Line::Directive(words) if words[0] == table => Some(words[1].parse().unwrap()),
+            _ => None,
+        });
+        given.unwrap_or(64)
+    };
+    let mut core = Core::new(capacity("io_ends"), capacity("bios"));
     for line in &lines {
         match line {
             Line::Event(event) => core.observe(event),
-            Line::Directive(word, _) => core.direct(word),
+            Line::Directive(words) => {
+                core.direct(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            }
         }
     }
     core
@@ -229,12 +267,15 @@ fn every_trace_is_told_as_its_file_says() {
 }
 
 #[test]
-fn every_rule_fires_in_its_named_fixture() {
-    for detector in DETECTORS {
-        let path = data().join(detector.fixture);
+fn every_way_of_every_rule_fires_in_its_named_fixture() {
+    for (detector, way) in DETECTORS.iter().flat_map(|it| it.ways.iter().map(move |way| (it, way)))
+    {
+        let path = data().join(way.fixture);
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        let told = run(text.split_once("---\n").map_or(text.as_str(), |(trace, _)| trace));
+        let core = core(text.split_once("---\n").map_or(text.as_str(), |(trace, _)| trace));
+        assert!(way.is_open(&core.witnesses), "{path:?} does not witness what the way needs");
+        let told = core.close();
         let fired = told.lines().any(|line| {
             line.starts_with("FINDING") && line.contains(&format!(" {} (", detector.rule.label()))
         });

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use endiod::devices::Device;
-use endiod::event::{DevId, FsyncPhase, FsyncRange, Nanos, ProbeId};
+use endiod::event::{ByteRange, DevId, FsyncPhase, FsyncRange, Nanos, ProbeId};
 use endiod::http::{self, CONNECTIONS_MAX, Endpoint, Heartbeat, REQUEST_BYTES_MAX, Timeouts};
 use endiod::metrics::table::{Type, Unit, Values};
 use endiod::metrics::{
@@ -122,7 +122,7 @@ fn script(metrics: &Metrics) {
     metrics.set_degraded("stuck", "generation", true);
     let vda1 = metrics.device(VDA1, Some("vda1"));
     io_ends(metrics, &vda1);
-    let range = FsyncRange { start_bytes: 0, end_bytes: i64::MAX, datasync: true };
+    let range = FsyncRange { bytes: Some(ByteRange { first: 0, last: i64::MAX }), datasync: true };
     vda1.fsync(range, Nanos(4_000_000));
     vda1.fsync_phase(FsyncPhase::Journal, Nanos(3_000_000));
     vda1.fsync_error(-5);

@@ -20,11 +20,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use endiod::{
     decode::decode,
-    event::ProbeId,
     host::Host,
     lifecycle::Lifecycle,
-    probes::{self, PROBES},
+    probes::PROBES,
     source::kernel::{KernelSource, Verdict},
+    witnesses::Witnesses,
 };
 use tokio::time::{sleep, timeout};
 
@@ -99,9 +99,9 @@ impl Watch {
     fn open(host: &Host, canary: &Canary) -> Result<Watch> {
         let source = KernelSource::open(host, RING_BYTES)?;
         let mut lifecycle = Lifecycle::default();
-        let verdicts = (0..).map(ProbeId).zip(source.verdicts());
-        let mut attached = verdicts.filter(|(_, verdict)| **verdict == Verdict::Attached);
-        lifecycle.set_claim_probe(attached.any(|(id, _)| probes::is_claim(id)));
+        let rows = PROBES.iter().zip(source.verdicts());
+        let attached = rows.filter(|(_, verdict)| **verdict == Verdict::Attached);
+        lifecycle.set_witnesses(&Witnesses::of(attached.map(|(row, _)| row)));
         let failed = PROBES.iter().zip(source.verdicts()).filter_map(|(probe, verdict)| {
             matches!(verdict, Verdict::Failed(_)).then_some(probe.program)
         });

@@ -37,6 +37,10 @@ gaps! {
     ReleaseMissed = "release_missed";
     /// A probe was attached or detached during its life.
     ProbesChanged = "probes_changed";
+    /// Its address was born again before a release was seen there, and up to 5.15 (without "mm: emit the
+    /// "free" trace report before freeing memory in kmem_cache_free()", 5.16) that tracepoint comes
+    /// after the memory is free: its predecessor's release can be taken for its own.
+    ReleaseDoubtful = "release_doubtful";
 }
 
 /// A set of [`Gap`]s.
@@ -81,6 +85,8 @@ pub enum Irregular {
     SecondConversion,
     /// Another task than the claim's works on it.
     ForeignClaim,
+    /// It is on the list in a second run of the worker.
+    ListedAgain,
 }
 
 impl Irregular {
@@ -92,6 +98,7 @@ impl Irregular {
             Irregular::NotQueued => "not_queued",
             Irregular::SecondConversion => "second_conversion",
             Irregular::ForeignClaim => "foreign_claim",
+            Irregular::ListedAgain => "listed_again",
         }
     }
 }

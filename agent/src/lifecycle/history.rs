@@ -34,7 +34,8 @@ impl Since {
 struct Packed {
     since: Since,
     cpu: u16,
-    tid: u32,
+    /// Low and high half: a step aligned to two bytes leaves no padding behind the ring.
+    tid: [u16; 2],
     /// Act in the low four bits, context above.
     act_context: u8,
     state: State,
@@ -90,7 +91,7 @@ impl History {
         steps: [Packed {
             since: Since::NEVER,
             cpu: 0,
-            tid: 0,
+            tid: [0; 2],
             act_context: 0,
             state: State::Adopted,
             flag: FLAG_ABSENT,
@@ -107,7 +108,7 @@ impl History {
         self.steps[at] = Packed {
             since: Since::new(told.at, born),
             cpu: told.cpu.map_or(u16::MAX, |cpu| cpu.0),
-            tid: told.tid,
+            tid: [told.tid as u16, (told.tid >> 16) as u16],
             act_context: told.act as u8 | (told.context as u8) << 4,
             state: told.state,
             flag: image.flag | more | absent,
@@ -134,7 +135,7 @@ impl History {
                 state: packed.state,
                 cpu: (packed.cpu != u16::MAX).then_some(Cpu(packed.cpu)),
                 context: CONTEXTS[usize::from(packed.act_context >> 4)],
-                tid: packed.tid,
+                tid: u32::from(packed.tid[0]) | u32::from(packed.tid[1]) << 16,
                 image: (!absent).then_some(ToldImage {
                     flag: packed.flag & !(FLAG_MORE | FLAG_ABSENT),
                     flag_more: packed.flag & FLAG_MORE != 0,
@@ -173,7 +174,7 @@ mod tests {
             state: State::Queued,
             cpu: Some(Cpu(3)),
             context: Context::HardIrq,
-            tid: 77,
+            tid: 77 << 16 | 78,
             image: Some(ToldImage::new(0x41, 300)),
         }
     }

@@ -49,11 +49,14 @@ pub struct IoEnd {
     pub(super) bios_ended: u32,
     pub(super) puts: u32,
     pub(super) convert_ret: i16,
+    /// The worker run that had it on its list; 0: none.
+    pub(super) listed_run: u16,
     pub(super) claim: Option<Party>,
     pub(super) release: Option<Party>,
     pub(super) submitter_put_at: Since,
     pub(super) first_attach_at: Since,
     pub(super) last_bio_end_at: Since,
+    /// The last put, or with [`mark::LISTED`] the list on which it was first seen.
     pub(super) final_at: Since,
     pub(super) claim_at: Since,
     pub(super) convert_end_at: Since,
@@ -74,7 +77,7 @@ pub struct IoEnd {
 
 /// Bits of `IoEnd::marks`.
 pub(super) mod mark {
-    /// Inode and device were read at birth.
+    /// Inode and device are known.
     pub(in super::super) const INODE: u8 = 1;
     /// Which of two functions dropped the last reference, or whether it defers, is unknown.
     pub(in super::super) const QUEUE_UNKNOWN: u8 = 1 << 1;
@@ -82,18 +85,21 @@ pub(super) mod mark {
     pub(in super::super) const FAILED: u8 = 1 << 2;
     /// A step departed from the protocol.
     pub(in super::super) const IRREGULAR: u8 = 1 << 3;
-    /// A conversion was entered.
-    pub(in super::super) const CONVERTS: u8 = 1 << 5;
     /// The claim read a count of 0: that the object was final is proven.
     pub(in super::super) const CLAIMED_AT_ZERO: u8 = 1 << 4;
+    /// A conversion was entered.
+    pub(in super::super) const CONVERTS: u8 = 1 << 5;
+    /// Nobody could see its bios end.
+    pub(in super::super) const BIO_ENDS_UNSEEN: u8 = 1 << 6;
+    /// Its last put was not seen; a list told that it had been.
+    pub(in super::super) const LISTED: u8 = 1 << 7;
 }
 
 impl IoEnd {
     pub(super) fn born(stamp: &Stamp, addr: IoEndAddr, inode: Option<InodeId>) -> Self {
         let mut object = Self::empty(stamp, addr, State::Born);
-        if let Some(InodeId { ino, dev }) = inode {
-            (object.ino, object.dev) = (ino.0, dev.0);
-            object.marks |= mark::INODE;
+        if let Some(inode) = inode {
+            object.identify(inode);
         }
         object.tell(stamp, Act::Birth, None);
         object
@@ -115,6 +121,7 @@ impl IoEnd {
             bios_attached: 0,
             bios_ended: 0,
             puts: 0,
+            listed_run: 0,
             convert_ret: 0,
             claim: None,
             release: None,
@@ -141,7 +148,7 @@ impl IoEnd {
         IoEndId { addr: self.addr, born: self.born }
     }
 
-    /// Its inode, if the birth was seen and told it.
+    /// Its inode, if its birth or its first bio told it.
     pub fn inode(&self) -> Option<InodeId> {
         let known = self.marks & mark::INODE != 0;
         known.then_some(InodeId { ino: Ino(self.ino), dev: DevId(self.dev) })
@@ -176,7 +183,7 @@ impl IoEnd {
         self.gaps
     }
 
-    /// Bios attached and ended.
+    /// Bios attached, and those that ended or that the device was done with.
     pub fn bios(&self) -> (u32, u32) {
         (self.bios_attached, self.bios_ended)
     }
@@ -226,11 +233,11 @@ impl IoEnd {
         self.history.skipped()
     }
 
-    /// Was the whole life seen, and was it as the protocol has it?
+    /// Was all seen that the attached probes can show of a life, and was it as the protocol has it?
     pub fn complete(&self) -> bool {
         self.gaps.is_empty()
             && self.marks & mark::IRREGULAR == 0
-            && self.bios_attached == self.bios_ended
+            && (self.bios_attached == self.bios_ended || self.marks & mark::BIO_ENDS_UNSEEN != 0)
     }
 
     /// The phases so far.
@@ -241,10 +248,23 @@ impl IoEnd {
         Phases {
             submit: between(Some(self.born), at(self.submitter_put_at)),
             device: between(at(self.first_attach_at), at(self.last_bio_end_at)),
-            queue: between(at(self.final_at), at(self.claim_at)),
+            queue: between(
+                at(self.final_at).filter(|_| self.marks & mark::LISTED == 0),
+                at(self.claim_at),
+            ),
             convert: between(at(self.claim_at), release),
             total: between(Some(self.born), release),
         }
+    }
+
+    /// Whose it is, where its birth could not tell; `false` if that is known.
+    pub(super) fn identify(&mut self, inode: InodeId) -> bool {
+        let fresh = self.marks & mark::INODE == 0;
+        if fresh {
+            (self.ino, self.dev) = (inode.ino.0, inode.dev.0);
+            self.marks |= mark::INODE;
+        }
+        fresh
     }
 
     pub(super) fn note_gap(&mut self, gap: Gap) -> bool {

@@ -16,6 +16,9 @@
 //! and a range is listed (5.10 to 6.14). From 6.15 FAILED with data_err=abort also defers; the
 //! mount option is not in the image, so a FAILED io_end is "perhaps queued": nothing rests on it.
 //!
+//! **Less than all.** Where puts are not witnessed there is no count: a put, a claim and a release are
+//! followed as far as they themselves tell, and nothing that rests on a count is said ([`Sight`]).
+//!
 //! **Gaps.** Where model and image cannot both be right an event was missed: the incarnation gets a
 //! [`Gap`] and is never accused. This module must never accuse: it only says what was irregular.
 
@@ -23,6 +26,7 @@ use super::act::{Act, Party};
 use super::gap::{Gap, Gaps, Irregular};
 use super::history::Since;
 use super::io_end::{IoEnd, mark};
+use super::sight::Sight;
 use super::state::{self, Move, State};
 use crate::event::{Context, IO_END_LIST_VEC_OFFSET, IoEndImage, Stamp};
 
@@ -39,12 +43,12 @@ pub(super) struct Input<'a> {
     pub(super) stamp: &'a Stamp,
     pub(super) act: Act,
     pub(super) image: Option<&'a IoEndImage>,
-    /// A failed range, or the errno of a conversion; else 0.
+    /// As in [`Deed`](super::act::Deed).
     pub(super) ret: i64,
-    /// `ext4_end_io_end` is probed.
-    pub(super) claim_probe: bool,
-    /// The current task is inside `ext4_end_io_rsv_work`.
-    pub(super) by_worker: bool,
+    /// What can be seen at all.
+    pub(super) sight: Sight,
+    /// The run of `ext4_end_io_rsv_work` that the current task is in.
+    pub(super) run: Option<u16>,
 }
 
 /// What applying it did.
@@ -90,6 +94,9 @@ impl IoEnd {
             Act::ConvertBegin => Move::Convert,
             Act::ConvertEnd => Move::ConvertEnd,
             Act::Release => Move::Release,
+            Act::PartDone => Move::PartDone,
+            Act::BioDone => Move::BioDone,
+            Act::Listed => Move::Listed,
         };
         (action, None)
     }
@@ -114,6 +121,13 @@ impl IoEnd {
                 self.bio_end(input);
                 (Move::BioEnd, None)
             }
+            Act::PartDone | Act::BioDone if input.ret != 0 => {
+                self.last_bio_end_at = now;
+                self.one_more_bio_ended();
+                (Move::BioDone, None)
+            }
+            Act::PartDone | Act::BioDone => (Move::PartDone, None),
+            Act::Listed => self.listed(input, now),
             Act::Put | Act::PutDefer => self.put(input, now),
             Act::Claim | Act::ConvertBegin => self.claim_or_convert(input, now),
             Act::ConvertEnd => {
@@ -124,33 +138,70 @@ impl IoEnd {
             Act::Release => {
                 self.release_at = now;
                 self.release = Some(Party::new(input.stamp, input.act));
-                self.check_last_put_seen(input.image);
-                let failed = self.marks & mark::FAILED != 0;
-                let action = if failed { Move::ReleaseFailed } else { Move::Release };
-                (action, self.foreign(input))
+                self.released(input)
             }
         }
     }
 
-    fn bio_end(&mut self, input: Input<'_>) {
-        self.bios_ended += 1;
-        if self.may_be_owner(input.stamp) {
-            self.owner_bio_ends = self.owner_bio_ends.saturating_add(1);
+    fn released(&mut self, input: Input<'_>) -> (Move, Option<Irregular>) {
+        let Sight { references, conversions, bio_ends, bios_done, .. } = input.sight;
+        self.check_last_put_seen(input);
+        if !bio_ends && !bios_done {
+            self.marks |= mark::BIO_ENDS_UNSEEN;
         }
+        let after_last_put = !matches!(
+            self.state,
+            State::Born | State::Ranged | State::Submitting | State::InFlight
+        );
+        let action = match () {
+            () if !references || (!conversions && after_last_put) => Move::ReleaseUnwatched,
+            () if self.marks & mark::FAILED != 0 => Move::ReleaseFailed,
+            () => Move::Release,
+        };
+        (action, self.foreign(input))
+    }
+
+    fn one_more_bio_ended(&mut self) {
+        self.bios_ended += 1;
         if self.bios_ended > self.bios_attached {
             self.note_unless_adopted(Gap::AttachMissed);
+        }
+    }
+
+    /// A run takes all that is on the list and releases it: nothing is there for two.
+    fn listed(&mut self, input: Input<'_>, now: Since) -> (Move, Option<Irregular>) {
+        self.check_last_put_seen(input);
+        if self.final_at == Since::NEVER {
+            self.final_at = now;
+            self.marks |= mark::LISTED;
+        }
+        let Some(run) = input.run else { return (Move::Listed, None) };
+        let again = self.listed_run != 0 && self.listed_run != run;
+        self.listed_run = run;
+        (Move::Listed, again.then_some(Irregular::ListedAgain))
+    }
+
+    fn bio_end(&mut self, input: Input<'_>) {
+        self.one_more_bio_ended();
+        if self.may_be_owner(input.stamp) {
+            self.owner_bio_ends = self.owner_bio_ends.saturating_add(1);
         }
         self.check_count_bound(input.image);
     }
 
     fn put(&mut self, input: Input<'_>, now: Since) -> (Move, Option<Irregular>) {
         let references_before = self.references();
-        let by_submitter = input.act == Act::Put || self.is_submitters_defer(input.stamp);
+        // Where the ends of bios are not seen, a deferring put by the submitter's task may be a bio's.
+        let by_submitter = input.act == Act::Put
+            || (input.sight.bio_ends && self.is_submitters_defer(input.stamp));
         let again = by_submitter && self.submitter_put.is_some();
         self.puts += 1;
         if by_submitter && !again {
             self.submitter_put = Some(input.act);
             self.submitter_put_at = now;
+        }
+        if !input.sight.references {
+            return (Move::PutUnwatched, None);
         }
         self.check_count_bound(input.image);
         if input.image.is_some_and(|image| image.count == 1) {
@@ -211,15 +262,18 @@ impl IoEnd {
         }
         self.claim = Some(Party::new(input.stamp, input.act));
         self.claim_at = now;
-        if converts && input.claim_probe && self.state != State::Adopted {
+        if converts && input.sight.claims && self.state != State::Adopted {
             self.gaps.insert(Gap::ClaimMissed);
         }
-        self.check_last_put_seen(input.image);
+        self.check_last_put_seen(input);
         if input.image.is_some_and(|image| image.count == 0) {
             self.marks |= mark::CLAIMED_AT_ZERO;
         }
+        if !input.sight.references {
+            return (Move::ClaimUnwatched, None);
+        }
         let queued = self.state == State::Queued || self.marks & mark::QUEUE_UNKNOWN != 0;
-        let by_worker = input.by_worker && input.stamp.task.tid != self.owner.tid;
+        let by_worker = input.run.is_some() && input.stamp.task.tid != self.owner.tid;
         (Move::Claim, (by_worker && !queued).then_some(Irregular::NotQueued))
     }
 
@@ -263,9 +317,10 @@ impl IoEnd {
         }
     }
 
-    /// Claimed or released at count 0 while the model holds references: a put was missed.
-    fn check_last_put_seen(&mut self, image: Option<&IoEndImage>) {
-        if self.references() > 0 && image.is_some_and(|image| image.count == 0) {
+    /// Listed, claimed or released at count 0 while the model holds references: a put was missed.
+    fn check_last_put_seen(&mut self, input: Input<'_>) {
+        let at_zero = input.image.is_some_and(|image| image.count == 0);
+        if input.sight.references && self.references() > 0 && at_zero {
             self.note_unless_adopted(Gap::PutMissed);
         }
     }

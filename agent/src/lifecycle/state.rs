@@ -28,6 +28,15 @@
 //!   Adopted (first seen after its birth) ── anything ──► Adopted ── release ──► Released
 //! ```
 //!
+//! Where puts are not witnessed (raw tracepoints) no count can be kept, and a life is told by less:
+//!
+//! ```text
+//!   Born ─range─► Ranged ──attach──► Submitting ──listed──► Queued ──claim──► Claimed ─► Converted
+//!     │ listed        │ listed          │ ▲ part done,                            (if witnessed)
+//!     └───────────────┴─► Queued        │ └─┘ bio done, put
+//!   release, from any of these ──► Released
+//! ```
+//!
 //! The claim is `ext4_end_io_end` where that is a function (6.15 on), else the entry of
 //! `ext4_convert_unwritten_io_end_vec`. This module must never look at an event: what moves an
 //! object is decided in `io_end`.
@@ -48,7 +57,8 @@ pub enum State {
     InFlight,
     /// The last reference was dropped, nothing was deferred.
     Final,
-    /// The last reference was dropped and the conversion left to the inode's worker.
+    /// The last reference was dropped and the conversion left to the inode's worker; where puts are
+    /// not witnessed, it was seen on the worker's list.
     Queued,
     /// A task took it for conversion.
     Claimed,
@@ -127,11 +137,23 @@ pub enum Move {
     Release,
     /// Released without a conversion because a write failed (FAILED).
     ReleaseFailed,
+    /// The device is done with a part of a bio.
+    PartDone,
+    /// The device is done with all of a bio.
+    BioDone,
+    /// It was on the inode's list when the worker started.
+    Listed,
+    /// A reference was dropped where not all puts are witnessed.
+    PutUnwatched,
+    /// Taken for conversion where what makes it final is not witnessed.
+    ClaimUnwatched,
+    /// Released where what comes before it is not witnessed.
+    ReleaseUnwatched,
 }
 
 impl Move {
     /// All moves.
-    pub const ALL: [Move; 14] = [
+    pub const ALL: [Move; 20] = [
         Move::Range,
         Move::RangeFailed,
         Move::Attach,
@@ -146,7 +168,18 @@ impl Move {
         Move::ConvertEnd,
         Move::Release,
         Move::ReleaseFailed,
+        Move::PartDone,
+        Move::BioDone,
+        Move::Listed,
+        Move::PutUnwatched,
+        Move::ClaimUnwatched,
+        Move::ReleaseUnwatched,
     ];
+
+    /// Is it over with this move?
+    pub fn releases(self) -> bool {
+        matches!(self, Move::Release | Move::ReleaseFailed | Move::ReleaseUnwatched)
+    }
 
     /// Short name, for findings and tests.
     pub fn label(self) -> &'static str {
@@ -165,6 +198,12 @@ impl Move {
             Move::ConvertEnd => "convert_end",
             Move::Release => "release",
             Move::ReleaseFailed => "release_failed",
+            Move::PartDone => "part_done",
+            Move::BioDone => "bio_done",
+            Move::Listed => "listed",
+            Move::PutUnwatched => "put_unwatched",
+            Move::ClaimUnwatched => "claim_unwatched",
+            Move::ReleaseUnwatched => "release_unwatched",
         }
     }
 }
@@ -204,6 +243,31 @@ pub const TRANSITIONS: &[(State, Move, State)] = &[
     (State::Claimed, Move::ReleaseFailed, State::Released),
     (State::Converted, Move::Release, State::Released),
     (State::Converted, Move::ReleaseFailed, State::Released),
+    // Seen in the place of a bio's end and of the last put.
+    (State::Submitting, Move::PartDone, State::Submitting),
+    (State::Submitting, Move::BioDone, State::Submitting),
+    (State::InFlight, Move::PartDone, State::InFlight),
+    (State::InFlight, Move::BioDone, State::InFlight),
+    (State::Born, Move::Listed, State::Queued),
+    (State::Ranged, Move::Listed, State::Queued),
+    (State::Submitting, Move::Listed, State::Queued),
+    (State::Final, Move::Listed, State::Queued),
+    (State::Queued, Move::Listed, State::Queued),
+    // Where what comes before them is not witnessed.
+    (State::Born, Move::PutUnwatched, State::Born),
+    (State::Ranged, Move::PutUnwatched, State::Ranged),
+    (State::Submitting, Move::PutUnwatched, State::Submitting),
+    (State::Born, Move::ClaimUnwatched, State::Claimed),
+    (State::Ranged, Move::ClaimUnwatched, State::Claimed),
+    (State::Submitting, Move::ClaimUnwatched, State::Claimed),
+    (State::Queued, Move::ClaimUnwatched, State::Claimed),
+    (State::Born, Move::ReleaseUnwatched, State::Released),
+    (State::Ranged, Move::ReleaseUnwatched, State::Released),
+    (State::Submitting, Move::ReleaseUnwatched, State::Released),
+    (State::Final, Move::ReleaseUnwatched, State::Released),
+    (State::Queued, Move::ReleaseUnwatched, State::Released),
+    (State::Claimed, Move::ReleaseUnwatched, State::Released),
+    (State::Converted, Move::ReleaseUnwatched, State::Released),
 ];
 
 /// The table unfolded, so that a look-up is one load.
@@ -212,7 +276,7 @@ static NEXT: [[Option<State>; Move::ALL.len()]; State::ALL.len()] = unfold();
 /// Where `action` leads from `before`; `None` when the protocol has no such move.
 pub fn transition(before: State, action: Move) -> Option<State> {
     match (before, action) {
-        (State::Adopted, Move::Release | Move::ReleaseFailed) => Some(State::Released),
+        (State::Adopted, action) if action.releases() => Some(State::Released),
         (State::Adopted, _) => Some(State::Adopted),
         _ => NEXT[before as usize][action as usize],
     }
@@ -221,9 +285,10 @@ pub fn transition(before: State, action: Move) -> Option<State> {
 /// Where an object is after a move that has no row: followed as far as the move itself proves.
 pub(super) fn after_irregular(before: State, action: Move) -> State {
     match (before, action) {
-        (State::Released, _) | (_, Move::Release | Move::ReleaseFailed) => State::Released,
+        (State::Released, _) => State::Released,
+        (_, action) if action.releases() => State::Released,
         (State::Claimed | State::Converted, _) => before,
-        (_, Move::Claim | Move::Convert) => State::Claimed,
+        (_, Move::Claim | Move::ClaimUnwatched | Move::Convert) => State::Claimed,
         (_, Move::ConvertEnd) => State::Converted,
         _ => before,
     }

@@ -17,6 +17,8 @@ pub enum Step<'a> {
     IoEndBorn(&'a IoEnd),
     /// An io_end was first seen after its birth.
     IoEndAdopted(&'a IoEnd),
+    /// The inode of an io_end became known after its first sight.
+    IoEndIdentified(&'a IoEnd),
     /// Something happened to an io_end, or to the tombstone of one.
     IoEndMoved(IoEndStep<'a>),
     /// An io_end was released; its `IoEndMoved` came just before.

@@ -48,6 +48,10 @@ labels! {
         ReleaseLate = "release_late",
         /// A worker run returned that was not seen to begin.
         WorkerEnd = "worker_end",
+        /// The device was done with a bio, or a part of one, that was not seen attached.
+        BioDone = "bio_done",
+        /// A bio was attached while the last one at its address was not done.
+        BioSuperseded = "bio_superseded",
         /// A direct write completed that was not seen to begin.
         DirectIoComplete = "direct_io_complete",
         /// A direct write returned that was not seen to begin.
@@ -71,6 +75,8 @@ labels! {
         Fsyncs = "fsyncs",
         /// Open worker runs.
         Workers = "workers",
+        /// Bios that the device has not done.
+        Bios = "bios",
     }
 }
 
@@ -91,6 +97,10 @@ pub struct Summary {
     pub bios_attached: u64,
     /// Bios ended.
     pub bios_ended: u64,
+    /// Bios that the device was done with, where their ends are not seen.
+    pub bios_done: u64,
+    /// Of the bios ended or done, those that failed, in part or in whole.
+    pub bios_failed: u64,
     /// References dropped.
     pub puts: u64,
     /// `ext4_end_io_end` entered (6.15 on).
@@ -101,6 +111,10 @@ pub struct Summary {
     pub conversion_errors: u64,
     /// Steps that departed from the protocol, of objects whose birth was seen.
     pub irregular_steps: u64,
+    /// Batches that were handed to a worker, where that is seen.
+    pub batches_queued: u64,
+    /// Objects seen on the list of a worker that starts.
+    pub listed: u64,
     /// Worker runs that began.
     pub worker_runs: u64,
     /// Direct writes begun.
@@ -152,6 +166,8 @@ impl Summary {
                 self.conversion_errors += u64::from(ret < 0);
             }
             Act::Release => self.io_ends_released += 1,
+            Act::PartDone | Act::BioDone => self.bios_done += u64::from(ret != 0),
+            Act::Listed => self.listed += 1,
             Act::Birth | Act::Range | Act::ConvertBegin => {}
         }
     }

@@ -21,6 +21,30 @@ use super::state::State;
 use crate::event::{IoEndAddr, Nanos};
 use crate::limits;
 
+/// Bounds of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// io_ends, tombstones included.
+    pub io_ends: usize,
+    /// Bios that the device has not done.
+    pub bios: usize,
+    /// Direct writes.
+    pub direct_ios: usize,
+    /// fsyncs.
+    pub fsyncs: usize,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Capacities {
+            io_ends: limits::IO_ENDS_MAX,
+            bios: limits::BIOS_MAX,
+            direct_ios: limits::DIRECT_IOS_MAX,
+            fsyncs: limits::FSYNCS_MAX,
+        }
+    }
+}
+
 /// The table was full; the newcomer is not tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
@@ -188,11 +212,13 @@ impl<K: Hash + Eq, V> Spans<K, V> {
 #[cfg(test)]
 mod tests {
     use super::{IoEnd, IoEnds, Spans};
-    use crate::event::{Context, Cpu, IoEndAddr, Nanos, Stamp, Task};
+    use crate::event::{Backend, Context, Cpu, IoEndAddr, Nanos, Stamp, Task};
     use crate::lifecycle::act::Act;
     use crate::lifecycle::model::Input;
+    use crate::lifecycle::sight::Sight;
     use crate::lifecycle::state::State;
     use crate::limits;
+    use crate::witnesses::Witnesses;
 
     fn stamp(at: u64) -> Stamp {
         let task = Task { tid: 1, tgid: 1 };
@@ -206,8 +232,8 @@ mod tests {
     fn release(table: &mut IoEnds, addr: u64, at: u64) {
         let stamp = stamp(at);
         let (act, image) = (Act::Release, None);
-        let input =
-            Input { stamp: &stamp, act, image, ret: 0, claim_probe: false, by_worker: false };
+        let sight = Sight::new(&Witnesses::all_by(Backend::Fentry));
+        let input = Input { stamp: &stamp, act, image, ret: 0, sight, run: None };
         let slot = table.find(IoEndAddr(addr)).expect("it is in the table");
         table.at(slot).apply(input);
         table.bury(slot);

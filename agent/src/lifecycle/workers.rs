@@ -8,6 +8,8 @@ use crate::limits;
 /// One thread's open run.
 struct Run {
     tid: u32,
+    /// Its number on this stream, from 1.
+    number: u16,
     /// A loss may have taken its end.
     doubtful: bool,
 }
@@ -15,6 +17,7 @@ struct Run {
 /// All open runs.
 pub(super) struct Workers {
     runs: Vec<Run>,
+    begun: u16,
 }
 
 /// There is no room for the run.
@@ -24,25 +27,28 @@ pub(super) struct Full;
 impl Workers {
     /// All memory is taken here.
     pub(super) fn new() -> Self {
-        Workers { runs: Vec::with_capacity(limits::WORKERS_MAX) }
+        Workers { runs: Vec::with_capacity(limits::WORKERS_MAX), begun: 0 }
     }
 
-    /// Is the thread surely inside?
-    pub(super) fn contains(&self, tid: u32) -> bool {
-        self.runs.iter().any(|run| run.tid == tid && !run.doubtful)
+    /// The run that the thread is surely in.
+    pub(super) fn run_of(&self, tid: u32) -> Option<u16> {
+        self.runs.iter().find(|run| run.tid == tid && !run.doubtful).map(|run| run.number)
     }
 
     /// The thread enters; of a thread that is inside already the exit was lost.
     pub(super) fn begin(&mut self, tid: u32) -> Result<(), Full> {
-        if let Some(run) = self.runs.iter_mut().find(|run| run.tid == tid) {
-            run.doubtful = false;
+        // After 65,535 runs the numbers begin again, and never with 0.
+        self.begun = self.begun.checked_add(1).unwrap_or(1);
+        let run = Run { tid, number: self.begun, doubtful: false };
+        if let Some(open) = self.runs.iter_mut().find(|run| run.tid == tid) {
+            *open = run;
             return Ok(());
         }
         if self.runs.len() == limits::WORKERS_MAX {
             let doubtful = self.runs.iter().position(|run| run.doubtful).ok_or(Full)?;
             self.runs.swap_remove(doubtful);
         }
-        self.runs.push(Run { tid, doubtful: false });
+        self.runs.push(run);
         Ok(())
     }
 
@@ -70,14 +76,21 @@ mod tests {
     fn after_a_loss_nobody_is_a_worker_until_its_next_begin_and_no_end_is_an_orphan() {
         let mut workers = Workers::new();
         assert_eq!(workers.begin(7), Ok(()));
-        assert!(workers.contains(7));
+        assert!(workers.run_of(7).is_some());
         workers.doubt();
-        assert!(!workers.contains(7));
+        assert!(workers.run_of(7).is_none());
         assert_eq!(workers.begin(7), Ok(()));
-        assert!(workers.contains(7));
+        assert!(workers.run_of(7).is_some());
         workers.doubt();
         assert!(workers.end(7));
         assert!(!workers.end(7));
+    }
+
+    #[test]
+    fn each_run_of_a_thread_has_its_own_number() {
+        let mut workers = Workers::new();
+        assert_eq!((workers.begin(7), workers.run_of(7)), (Ok(()), Some(1)));
+        assert_eq!((workers.begin(7), workers.run_of(7)), (Ok(()), Some(2)));
     }
 
     #[test]
@@ -88,6 +101,6 @@ mod tests {
         assert_eq!(workers.begin(most), Err(Full));
         workers.doubt();
         assert_eq!(workers.begin(most), Ok(()));
-        assert!(workers.contains(most));
+        assert!(workers.run_of(most).is_some());
     }
 }

@@ -171,17 +171,18 @@ impl fmt::Debug for DeviceMetrics {
 #[cfg(test)]
 mod tests {
     use super::{FSYNC_OPS, FSYNC_PHASES};
-    use crate::event::FsyncRange;
+    use crate::event::{ByteRange, FsyncRange};
 
     #[test]
     fn every_op_of_a_range_has_a_series() {
-        for (end_bytes, datasync) in
-            [(i64::MAX, false), (i64::MAX, true), (4095, false), (4095, true)]
-        {
-            let range = FsyncRange { start_bytes: 0, end_bytes, datasync };
-            assert!(FSYNC_OPS.contains(&range.op()));
+        let bytes = |last| Some(ByteRange { first: 0, last });
+        let mut ops = Vec::new();
+        for bytes in [bytes(i64::MAX), bytes(4095), None] {
+            for datasync in [false, true] {
+                ops.push(FsyncRange { bytes, datasync }.op());
+            }
         }
-        assert_eq!(FSYNC_OPS.len(), 4);
+        assert_eq!(ops, FSYNC_OPS);
         assert_eq!(FSYNC_PHASES.len(), crate::event::FsyncPhase::ALL.len());
     }
 }

@@ -125,11 +125,12 @@ pub const IO_END_PHASES: &[&str] = &["submit", "device", "queue", "convert", "to
 /// The `phase` labels of an fsync; `FsyncPhase::label`.
 pub const FSYNC_PHASES: &[&str] = &["data_submit", "data_wait", "journal", "barrier"];
 /// The `op` labels of an fsync; `FsyncRange::op`.
-pub const FSYNC_OPS: &[&str] = &["fsync", "fdatasync", "range_sync", "range_datasync"];
+pub const FSYNC_OPS: &[&str] =
+    &["fsync", "fdatasync", "range_sync", "range_datasync", "unknown_sync", "unknown_datasync"];
 /// How sure a verdict is.
 pub const CONFIDENCES: &[&str] = &["certain", "likely"];
-/// Back ends of probes.
-pub const BACKENDS: &[&str] = &["fentry", "raw_tracepoint", "kprobe"];
+/// Back ends of probes; `Backend::label`.
+pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe"];
 
 /// Error numbers with a label of their own: what ext4 and jbd2 return on these paths, and what the
 /// block layer makes of a failed bio (`blk_errors`, block/blk-core.c, 5.10 to 7.3).

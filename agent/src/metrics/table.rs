@@ -41,7 +41,7 @@ pub enum Unit {
 pub enum Scope {
     /// Nothing: the agent's own state.
     Agent,
-    /// Birth and release of io_ends.
+    /// First sight and release of io_ends.
     IoEnd,
     /// Bios of io_ends.
     Bio,
@@ -183,7 +183,7 @@ const fn row(
 #[rustfmt::skip]
 pub const METRICS: &[MetricRow] = &[
     row("endiod_io_end_started_total", Type::Counter, Unit::Count("io_ends"), &[DEVICE], Scope::IoEnd,
-        "ext4 io_ends that were seen, from their birth or from a later event on."),
+        "ext4 io_ends that were seen, from their birth or from a later event on; one whose device is not known yet counts when it is, at the latest when it is over."),
     row("endiod_io_end_completed_total", Type::Counter, Unit::Count("io_ends"), &[DEVICE], Scope::IoEnd,
         "Of those, io_ends that are over: their release was seen, or must have gone unseen (its probe was skipped, its record lost)."),
     row("endiod_io_end_in_flight", Type::Gauge, Unit::Count("io_ends"), &[STATE], Scope::IoEnd,
@@ -191,17 +191,17 @@ pub const METRICS: &[MetricRow] = &[
     row("endiod_io_end_oldest_age_seconds", Type::Gauge, Unit::Seconds, &[STATE], Scope::IoEnd,
         "Time since the oldest io_end of a state entered it; absent for a state that nobody is in."),
     row("endiod_io_end_phase_duration_seconds", Type::Histogram, Unit::Seconds, &[DEVICE, fixed("phase", IO_END_PHASES)], Scope::IoEnd,
-        "Time an io_end spent in a phase. submit: birth to the submitter's put; device: first bio attached to last bio ended; queue: final deferred put to the worker's claim; convert: claim to release; total: birth to release. Phases overlap: do not add them up."),
+        "Time an io_end spent in a phase. submit: birth to the submitter's put; device: first bio attached to last bio ended (or the device done with it, where its end is not seen); queue: final deferred put to the worker's claim; convert: claim to release; total: birth to release. Phases overlap: do not add them up."),
     row("endiod_bios_attached_total", Type::Counter, Unit::Count("bios"), &[], Scope::Bio,
         "Bios submitted for an io_end."),
     row("endiod_bios_ended_total", Type::Counter, Unit::Count("bios"), &[], Scope::Bio,
-        "Bios of io_ends that ended."),
+        "Bios of io_ends that ended; where that is not seen, those that the device was done with."),
     row("endiod_direct_io_duration_seconds", Type::Histogram, Unit::Seconds, &[DEVICE], Scope::DirectIo,
         "Time from the begin of a direct write to the end of its completion handler."),
     row("endiod_direct_io_errors_total", Type::Counter, Unit::Count("errors"), &[DEVICE, ERRNO], Scope::DirectIo,
         "Direct writes that failed, by error."),
     row("endiod_fsync_duration_seconds", Type::Histogram, Unit::Seconds, &[DEVICE, fixed("op", FSYNC_OPS)], Scope::Fsync,
-        "Time in ext4_sync_file by what was asked for; the range operations also come from O_SYNC and O_DSYNC writes and from msync."),
+        "Time in ext4_sync_file by what was asked for; the range operations also come from O_SYNC and O_DSYNC writes and from msync, and the unknown ones are what a raw tracepoint sees, which has no range."),
     row("endiod_fsync_phase_duration_seconds", Type::Histogram, Unit::Seconds, &[DEVICE, fixed("phase", FSYNC_PHASES)], Scope::Fsync,
         "Time in a phase of ext4_sync_file. data_submit: dirty pages are submitted; data_wait: writeback, conversion included, is waited for; journal: the commit is waited for; barrier: the device's cache is flushed. A call passes only the phases it needs."),
     row("endiod_fsync_errors_total", Type::Counter, Unit::Count("errors"), &[DEVICE, ERRNO], Scope::Fsync,
@@ -212,7 +212,7 @@ pub const METRICS: &[MetricRow] = &[
         "Apparent breaches that were not reported, by reason: lost events, say, could explain them."),
     row("endiod_detector_degraded", Type::Gauge, Unit::Flag, &[RULE, names("reason", "what limits the rule", REASONS_MAX)], Scope::Rules,
         "1 while a rule cannot watch, or can watch only in part, by reason; absent when nothing limits it."),
-    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tracepoint` or `kprobe`")], Scope::Agent,
+    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tp` or `kprobe`")], Scope::Agent,
         "What an attached probe is attached to, and how."),
     row("endiod_probe_attached", Type::Gauge, Unit::Flag, &[PROBE], Scope::Agent,
         "1 if the probe is attached, 0 if not."),

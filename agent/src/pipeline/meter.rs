@@ -6,14 +6,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    detect::{DETECTORS, Rule, Suppressed, Tally, Verdict},
+    detect::{Detectors, Lack, Rule, Suppressed, Tally, Verdict},
     event::{DevId, FsyncPhase, InodeId, Nanos, ProbeId},
     lifecycle::{
-        Act, DirectIoDone, FsyncDone, IoEnd, IoEndStep, Lifecycle, Phases, State, Step, Table,
+        Act, DirectIoDone, FsyncDone, IoEnd, IoEndStep, Lifecycle, Move, Phases, State, Step, Table,
     },
     limits,
     metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse},
     octaves::Octaves,
+    probes::Witness,
+    witnesses::Witnesses,
 };
 
 use super::names;
@@ -35,6 +37,8 @@ pub(super) struct Meter {
     pub(super) ranges: u64,
     /// Lives that were left to the worker.
     pub(super) queued: u64,
+    /// States that an io_end could be seen in, by [`State`].
+    told: [bool; State::ALL.len()],
     suppressed: Tally,
     table_full: [u64; Table::ALL.len()],
 }
@@ -48,6 +52,7 @@ impl Meter {
             durations: Durations::default(),
             ranges: 0,
             queued: 0,
+            told: [false; State::ALL.len()],
             suppressed: Tally::default(),
             table_full: [0; Table::ALL.len()],
         }
@@ -76,17 +81,32 @@ impl Meter {
 
     pub(super) fn step(&mut self, step: &Step<'_>) {
         match step {
-            Step::IoEndBorn(object) | Step::IoEndAdopted(object) => {
-                self.device_of(object.inode()).io_end_started();
-            }
+            Step::IoEndBorn(object)
+            | Step::IoEndAdopted(object)
+            | Step::IoEndIdentified(object) => self.started(object),
             Step::IoEndMoved(moved) => self.moved(moved),
             Step::IoEndReleased(object) => self.released(object),
             // Its release was not seen: it is neither in flight nor completed in order.
-            Step::IoEndLost(object) => self.device_of(object.inode()).io_end_completed(),
+            Step::IoEndLost(object) => self.completed(object),
             Step::DirectIoDone(done) => self.direct_io(done),
             Step::DirectIoRefused(_) => {}
             Step::FsyncDone(done) => self.fsync(done),
         }
+    }
+
+    /// Counts an io_end where its device is known; else that is left to `completed`.
+    fn started(&mut self, object: &IoEnd) {
+        if let Some(inode) = object.inode() {
+            self.device_of(Some(inode)).io_end_started();
+        }
+    }
+
+    fn completed(&mut self, object: &IoEnd) {
+        let device = self.device_of(object.inode());
+        if object.inode().is_none() {
+            device.io_end_started();
+        }
+        device.io_end_completed();
     }
 
     fn moved(&mut self, moved: &IoEndStep<'_>) {
@@ -97,6 +117,7 @@ impl Meter {
             Act::Range => self.ranges += 1,
             Act::Attach => self.metrics.bio_attached(),
             Act::BioEnd => self.metrics.bio_ended(),
+            _ if moved.action == Move::BioDone => self.metrics.bio_ended(),
             _ => {}
         }
         if moved.object.state() == State::Queued && moved.before != State::Queued {
@@ -108,8 +129,8 @@ impl Meter {
         let Phases { submit, device, queue, convert, total } = object.phases();
         let phases = [submit, device, queue, convert, total];
         let complete = object.complete();
+        self.completed(object);
         let series = self.device_of(object.inode()).clone();
-        series.io_end_completed();
         if !complete {
             return;
         }
@@ -159,12 +180,18 @@ impl Meter {
     pub(super) fn tick(&mut self, lifecycle: &Lifecycle, now: Nanos) {
         let in_flight = lifecycle.in_flight(now);
         for state in State::live() {
+            // Once told it stays told: what was counted remains true when a probe goes.
+            self.told[state as usize] |= lifecycle.tells(state);
+            if !self.told[state as usize] {
+                continue;
+            }
             let level = in_flight.io_ends_in(state);
             self.metrics.set_in_flight(state.label(), level.count, level.oldest_age);
         }
         let [io_ends, direct_ios, fsyncs] = lifecycle.live();
         for (table, entries, max_entries) in [
             (Table::IoEnds, io_ends, limits::IO_ENDS_MAX),
+            (Table::Bios, lifecycle.open_bios(), limits::BIOS_MAX),
             (Table::DirectIos, direct_ios, limits::DIRECT_IOS_MAX),
             (Table::Fsyncs, fsyncs, limits::FSYNCS_MAX),
         ] {
@@ -192,25 +219,31 @@ impl Meter {
         self.suppressed = *tally;
     }
 
-    pub(super) fn arm(&self, rule: Rule, armed: bool) {
-        debug_assert!(DETECTORS.iter().any(|detector| detector.rule == rule));
-        if armed {
+    pub(super) fn arm(&self, rule: Rule, detectors: &Detectors) {
+        if detectors.is_armed(rule) {
             self.metrics.arm_rule(rule.label());
         } else {
             self.metrics.disarm_rule(rule.label());
         }
-        self.metrics.set_degraded(rule.label(), names::PROBE_MISSING, !armed);
+        for lack in Lack::ALL {
+            self.metrics.set_degraded(rule.label(), lack.label(), detectors.lacks(rule, lack));
+        }
     }
 
-    /// Exports the rows of what the attached functions let us observe.
-    pub(super) fn observe_functions(&self, functions: &[&str]) {
-        for (scope, needs) in [
-            (Scope::IoEnd, ["ext4_init_io_end", "ext4_release_io_end"]),
-            (Scope::Bio, ["submit_bio", "ext4_end_bio"]),
-            (Scope::DirectIo, ["ext4_file_write_iter", "ext4_dio_write_end_io"]),
-            (Scope::Fsync, ["ext4_sync_file", "ext4_sync_file"]),
+    /// Exports the rows that what is witnessed can fill.
+    pub(super) fn observe(&self, witnesses: &Witnesses) {
+        let sees = |witness| witnesses.sees(witness);
+        let first_sight = sees(Witness::Birth) || sees(Witness::Attach);
+        for (scope, observed) in [
+            (Scope::IoEnd, first_sight && sees(Witness::Release)),
+            (
+                Scope::Bio,
+                sees(Witness::Attach) && (sees(Witness::BioEnd) || sees(Witness::BioDone)),
+            ),
+            (Scope::DirectIo, sees(Witness::DirectIoBegin) && sees(Witness::DirectIoComplete)),
+            (Scope::Fsync, sees(Witness::FsyncBegin) && sees(Witness::FsyncEnd)),
         ] {
-            if needs.iter().all(|function| functions.contains(function)) {
+            if observed {
                 self.metrics.observing(scope);
             }
         }

@@ -4,7 +4,7 @@ use endiod_wire::wire::RECORDS;
 
 use crate::{
     decode::Malformed,
-    detect::{Rule, Suppressed},
+    detect::{Lack, Rule, Suppressed},
     lifecycle::{State, Table},
     metrics::Names,
     probes::PROBES,
@@ -24,14 +24,14 @@ pub(crate) const REPEATED: &str = "repeated";
 pub(crate) const UNTRACKED: &str = "untracked";
 /// Stage of a loss: a fixed-capacity table; the reason is the table.
 pub(crate) const TABLE: &str = "table";
-/// Stage of a loss: the programs' own tables of open spans.
+/// Stage of a loss: the programs' own tables and walks.
 pub const PROGRAM: &str = "program";
 /// Reason: no room for another open span.
 pub const SPANS: &str = "open_spans";
+/// Reason: a walk of a list, or of a request's bios, ended at its bound.
+pub const WALK_BOUND: &str = "walk_bound";
 /// Why a probe missed a hit: its program was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
-/// Why a rule is degraded: a probe it needs is not attached.
-pub(crate) const PROBE_MISSING: &str = "probe_missing";
 
 static EVENT_KINDS: [&str; RECORDS.len()] = {
     let mut kinds = [""; RECORDS.len()];
@@ -72,7 +72,7 @@ pub fn names() -> Names {
         tables: leak(Table::ALL.iter().map(|table| table.label())),
         losses: leak(losses()),
         suppression_reasons: leak(Suppressed::ALL.iter().map(|reason| reason.label())),
-        degraded_reasons: &[PROBE_MISSING],
+        degraded_reasons: leak(Lack::ALL.into_iter().map(Lack::label)),
         miss_reasons: &[RECURSION],
     }
 }
@@ -80,8 +80,10 @@ pub fn names() -> Names {
 fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let malformed = Malformed::ALL.iter().map(|reason| (DECODE, reason.label()));
     let tables = Table::ALL.iter().map(|table| (TABLE, table.label()));
-    [(RING, FULL), (SEQUENCE, REPEATED), (SEQUENCE, UNTRACKED), (PROGRAM, SPANS)]
+    let program = [(PROGRAM, SPANS), (PROGRAM, WALK_BOUND)];
+    [(RING, FULL), (SEQUENCE, REPEATED), (SEQUENCE, UNTRACKED)]
         .into_iter()
+        .chain(program)
         .chain(malformed)
         .chain(tables)
 }

@@ -38,7 +38,8 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn the_core_allocates_nothing_per_event() {
-    let mut lifecycle = Lifecycle::new(Capacities { io_ends: 8, direct_ios: 8, fsyncs: 8 });
+    let capacities = Capacities { io_ends: 8, bios: 8, direct_ios: 8, fsyncs: 8 };
+    let mut lifecycle = Lifecycle::new(capacities);
     let mut detectors = Detectors::new();
     let mut sequences = Sequences::new(8, Start::AtOne);
     let (mut allocated, mut taken, mut later) = (0, 0, 0);

@@ -8,20 +8,29 @@
 //!
 //! Image words, for the acts that carry one: `n=<count>` (default 1), `f=<flag>`, `listed`, `ranged`
 //! (the default when bit 0 of the flag is set), `norange`, `noimage`. An object is a letter and a
-//! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. Directives, without a time:
-//! `!claim_probe`, `!io_ends <capacity>`, `!note_loss`, `!finish`.
+//! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. A bio is `bio=<number>`, 0 by default,
+//! of `bytes=<count>`, 4096 by default. A birth without `inode=` cannot tell it, an fsync with
+//! `unranged` its range. Directives, without a time:
+//!
+//! ```text
+//!   !witnesses <back end>              that back end sees all that it can, and no other anything
+//!   !witness <Witness> <back end>      this one is seen by that back end, or by `nobody`
+//!   !claim_probe  !io_ends <capacity>  !bios <capacity>  !note_loss  !finish
+//! ```
+//!
+//! Without a directive fentry sees all, but the claim.
 
 use endiod::event::{
-    Backend, BioAddr, Body, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino, InodeAddr,
-    InodeId, IoEndAddr, IoEndImage, IocbAddr, Nanos, ProbeId, Seen, Stamp, Task,
+    Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
+    InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, Nanos, ProbeId, Seen, Stamp, Task,
 };
 
 /// One line of a trace.
 pub(crate) enum Line {
     /// An event.
     Event(Event),
-    /// `!word [number]`.
-    Directive(String, Option<usize>),
+    /// `!word [word]…`.
+    Directive(Vec<String>),
 }
 
 /// Parses the part of a file before `---`.
@@ -32,12 +41,9 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
         match words.as_slice() {
             [] => {}
             [first, ..] if first.starts_with('#') => {}
-            [directive] if directive.starts_with('!') => {
-                lines.push(Line::Directive(directive[1..].to_owned(), None));
-            }
-            [directive, value] if directive.starts_with('!') => {
-                let value = Some(value.parse().expect("a directive takes a number"));
-                lines.push(Line::Directive(directive[1..].to_owned(), value));
+            [directive, values @ ..] if directive.starts_with('!') => {
+                let words = std::iter::once(&directive[1..]).chain(values.iter().copied());
+                lines.push(Line::Directive(words.map(str::to_owned).collect()));
             }
             words => {
                 let event = event(words, number as u64 + 1);
@@ -114,6 +120,7 @@ impl Args<'_> {
         Some(Seen { io_end: IoEndAddr(addr), image: (!self.has("noimage")).then_some(image) })
     }
 
+    /// The inode that `inode=` names.
     fn inode(&self) -> Option<InodeId> {
         Some(InodeId { ino: Ino(self.get("inode")?), dev: DevId(254 << 20 | 1) })
     }
@@ -127,11 +134,12 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
     let io_end = || args.object().map(IoEndAddr);
     let iocb = || args.object().map(IocbAddr);
     let inode = InodeAddr(args.number("inode"));
-    let bio = BioAddr(0xb10);
+    let bio = BioAddr(0xb10 + args.number::<u64>("bio"));
+    let part_bytes = args.get("bytes").unwrap_or(4096);
     Some(match args.verb() {
         "birth" => Body::IoEndBirth { io_end: io_end()?, inode, id: args.inode() },
         "range" => Body::RangeAdded { io_end: io_end()?, failed: args.has("failed") },
-        "attach" => Body::BioAttach { io_end: io_end()?, bio, sector: 0, bytes: 4096 },
+        "attach" => Body::BioAttach { io_end: io_end()?, bio, sector: 0, bytes: part_bytes },
         "bio_end" => Body::BioEnd { bio, status: args.number("status"), seen: args.seen()? },
         "put" => Body::Put(args.seen()?),
         "put_defer" => Body::PutDefer(args.seen()?),
@@ -140,6 +148,15 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
         "convert_end" => Body::ConvertEnd { io_end: io_end()?, ret: args.number("ret") },
         "release" => Body::Release(args.seen()?),
         "release_late" => Body::ReleaseLate { io_end: io_end()? },
+        "inode" => Body::IoEndInode { io_end: io_end()?, inode, id: args.inode() },
+        "part_done" | "bio_done" => Body::BioDone {
+            bio,
+            part_bytes: (args.verb() == "part_done").then_some(part_bytes),
+            status: args.number("status"),
+            seen: args.seen()?,
+        },
+        "queue_work" => Body::WorkQueued { inode },
+        "listed" => Body::Listed { inode, seen: args.seen()? },
         "worker" => Body::WorkerBegin { inode },
         "worker_end" => Body::WorkerEnd { inode },
         _ => return span_body(args, iocb()),
@@ -148,9 +165,12 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
 
 fn span_body(args: &Args<'_>, iocb: Option<IocbAddr>) -> Option<Body> {
     let (bytes, ret) = (args.number("bytes"), args.number("ret"));
-    let end_bytes = args.get("end").unwrap_or(i64::MAX);
-    let datasync = args.has("datasync");
-    let range = FsyncRange { start_bytes: args.number("start"), end_bytes, datasync };
+    let last = args.get("end").unwrap_or(i64::MAX);
+    let bytes_asked = ByteRange { first: args.number("start"), last };
+    let range = FsyncRange {
+        bytes: (!args.has("unranged")).then_some(bytes_asked),
+        datasync: args.has("datasync"),
+    };
     Some(match args.verb() {
         "dio" => Body::DirectIoBegin {
             iocb: iocb?,

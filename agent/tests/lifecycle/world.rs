@@ -97,7 +97,7 @@ pub(crate) struct World {
     kernel: Kernel,
     data_err_abort: bool,
     unknown_contexts: bool,
-    free: Vec<u64>,
+    pub(crate) free: Vec<u64>,
     queue: Vec<usize>,
     now: u64,
 }
@@ -350,6 +350,9 @@ impl World {
                 Act::ConvertBegin => Body::ConvertBegin(seen),
                 Act::ConvertEnd => Body::ConvertEnd { io_end, ret: 0 },
                 Act::Release => Body::Release(seen),
+                Act::PartDone | Act::BioDone | Act::Listed => {
+                    unreachable!("no function of this world does it")
+                }
             },
         );
     }

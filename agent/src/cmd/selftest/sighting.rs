@@ -6,7 +6,7 @@ use std::fmt;
 
 use endiod::{
     event::{InodeId, Nanos},
-    lifecycle::{Act, FsyncDone, IoEnd, Step},
+    lifecycle::{Act, FsyncDone, IoEnd, Move, Step},
 };
 use serde::Serialize;
 
@@ -78,10 +78,14 @@ impl Sighting {
 
     pub(super) fn step(&mut self, step: &Step<'_>) {
         match step {
-            Step::IoEndBorn(object) if self.is_ours(object) => self.seen.births += 1,
+            // Where a birth cannot tell its inode, the first bio does.
+            Step::IoEndBorn(object) | Step::IoEndIdentified(object) if self.is_ours(object) => {
+                self.seen.births += 1;
+            }
             Step::IoEndMoved(moved) if self.is_ours(moved.object) => match moved.act {
                 Act::Attach => self.seen.bios_attached += 1,
                 Act::BioEnd => self.seen.bios_ended += 1,
+                _ if moved.action == Move::BioDone => self.seen.bios_ended += 1,
                 Act::Put | Act::PutDefer => self.seen.puts += 1,
                 _ => {}
             },

@@ -1,0 +1,113 @@
+//! What a rule needs to be witnessed, by whom, and what it lacks.
+//!
+//! ```text
+//!   Detector ── ways: the first is the whole rule, each other a part that other witnesses serve
+//!       Way ── needs: all of them
+//!           Need ── a witness, and the back ends whose word is good enough
+//! ```
+//!
+//! A kprobe serves no need: the kernel skips its hits without counting them all, and whether an
+//! absence is one of an event or of a hit cannot be told.
+
+use super::Charge;
+use crate::event::Backend;
+use crate::lifecycle::IoEndStep;
+use crate::probes::{PROBES, Witness};
+use crate::witnesses::Witnesses;
+
+/// One witness that a rule needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    witness: Witness,
+    by: &'static [Backend],
+}
+
+impl Need {
+    /// By fentry or fexit: the rule needs the place in the function.
+    pub(super) const fn function(witness: Witness) -> Self {
+        Need { witness, by: &[Backend::Fentry] }
+    }
+
+    /// By fentry, or by the raw tracepoint that stands in for it.
+    pub(super) const fn any(witness: Witness) -> Self {
+        Need { witness, by: &[Backend::Fentry, Backend::RawTracepoint] }
+    }
+
+    /// By a raw tracepoint, which shows more than the function does.
+    pub(super) const fn tracepoint(witness: Witness) -> Self {
+        Need { witness, by: &[Backend::RawTracepoint] }
+    }
+
+    /// Is it served?
+    pub fn is_met(self, witnesses: &Witnesses) -> bool {
+        witnesses.get(self.witness).is_some_and(|backend| self.by.contains(&backend))
+    }
+
+    /// What would serve it best: a kernel function, or a tracepoint.
+    pub fn name(self) -> &'static str {
+        let serves = |row: &&crate::probes::Probe| {
+            row.witness == self.witness && self.by.contains(&row.hook.backend())
+        };
+        PROBES.iter().find(serves).map_or("", |row| row.function)
+    }
+
+    fn lack(self, witnesses: &Witnesses) -> Option<Lack> {
+        if self.is_met(witnesses) {
+            return None;
+        }
+        Some(match witnesses.get(self.witness) {
+            Some(Backend::Kprobe) => Lack::Kprobe,
+            Some(_) => Lack::Backend,
+            None if witnesses.uses(Backend::Fentry) || *witnesses == Witnesses::NONE => {
+                Lack::ProbeMissing
+            }
+            None => Lack::Backend,
+        })
+    }
+}
+
+/// One way in which a rule can watch.
+pub struct Way {
+    /// All that must be witnessed.
+    pub needs: &'static [Need],
+    /// The trace under `tests/data` that fires it.
+    pub fixture: &'static str,
+    pub(super) check: fn(&IoEndStep<'_>) -> Option<Charge>,
+}
+
+impl Way {
+    /// Is all that it needs witnessed?
+    pub fn is_open(&self, witnesses: &Witnesses) -> bool {
+        self.needs.iter().all(|need| need.is_met(witnesses))
+    }
+
+    /// Does it lack something for this reason?
+    pub(super) fn lacks(&self, witnesses: &Witnesses, lack: Lack) -> bool {
+        self.needs.iter().any(|need| need.lack(witnesses) == Some(lack))
+    }
+}
+
+/// Why a rule cannot watch, or only in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A probe that it needs is not attached.
+    ProbeMissing,
+    /// The back end in use cannot see what it needs.
+    Backend,
+    /// A kprobe sees what it needs, which is not sure enough.
+    Kprobe,
+}
+
+impl Lack {
+    /// All reasons.
+    pub const ALL: [Lack; 3] = [Lack::ProbeMissing, Lack::Backend, Lack::Kprobe];
+
+    /// The `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Lack::ProbeMissing => "probe_missing",
+            Lack::Backend => "backend",
+            Lack::Kprobe => "kprobe",
+        }
+    }
+}
