@@ -1,7 +1,7 @@
 //! Streams of wire bytes, written as programs and agent would.
 
 use endiod::{
-    event::{Cpu, DevId, ProbeId},
+    event::{Backend, Cpu, DevId, ProbeId},
     probes::PROBES,
     recorder::Recorder,
     source::own::OwnRecords,
@@ -23,7 +23,18 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// With every probe of fentry attached.
     pub(crate) fn new(recorder_bytes: usize) -> Self {
+        Self::by(Backend::Fentry, recorder_bytes)
+    }
+
+    /// With every probe of a back end attached.
+    pub(crate) fn by(backend: Backend, recorder_bytes: usize) -> Self {
+        let code = match backend {
+            Backend::Fentry => wire::backend::FENTRY,
+            Backend::RawTracepoint => wire::backend::RAW_TRACEPOINT,
+            Backend::Kprobe => wire::backend::KPROBE,
+        };
         let mut stream = Stream {
             own: OwnRecords::default(),
             seq: 0,
@@ -33,8 +44,10 @@ impl Stream {
         };
         stream.own(|own, deliver| own.host(1, "6.1.0", 7, deliver));
         stream.own(|own, deliver| own.device(DevId(1), "vda", deliver));
-        for probe in (0..PROBES.len()).map(|probe| ProbeId(u32::try_from(probe).unwrap())) {
-            stream.own(|own, deliver| own.attach(probe, wire::backend::FENTRY, false, deliver));
+        for (probe, row) in (0..).map(ProbeId).zip(PROBES) {
+            if row.hook.backend() == backend {
+                stream.own(|own, deliver| own.attach(probe, code, false, deliver));
+            }
         }
         stream
     }
@@ -83,6 +96,42 @@ impl Stream {
         let valid = valid::IMAGE;
         self.event(|header| wire::PutDefer { header, io_end, valid, pad: 0, image });
         self.release(io_end);
+    }
+
+    /// An io_end with one bio in two parts, as raw tracepoints see it.
+    pub(crate) fn raw_life(&mut self, io_end: u64) {
+        let (inode, ino, dev, bio) = (INODE, 5, 1, 0xb10);
+        self.event(|header| wire::IoEndBirth {
+            header,
+            io_end,
+            inode: 0,
+            ino: 0,
+            dev: 0,
+            valid: 0,
+        });
+        let valid = valid::INODE;
+        self.event(|header| wire::IoEndInode { header, io_end, inode, ino, dev, valid });
+        let (sector, opf, bytes) = (0, 1, 8192);
+        self.event(|header| wire::BioAttach { header, io_end, bio, sector, bytes, opf });
+        for status in [0, 10] {
+            let (bytes, whole, valid, image) = (4096, 0, valid::IMAGE, image(io_end, 1));
+            self.event(|header| wire::BioDone {
+                header,
+                io_end,
+                bio,
+                bytes,
+                whole,
+                status,
+                valid,
+                image,
+            });
+        }
+        self.event(|header| wire::WorkQueued { header, inode });
+        self.event(|header| wire::WorkerBegin { header, inode });
+        let (valid, listed) = (valid::IMAGE, image(io_end, 0));
+        self.event(|header| wire::Listed { header, io_end, inode, valid, pad: 0, image: listed });
+        self.release(io_end);
+        self.event(|header| wire::WorkerEnd { header, inode });
     }
 
     pub(crate) fn release(&mut self, io_end: u64) {

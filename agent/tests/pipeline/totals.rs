@@ -1,10 +1,11 @@
 //! What goes in is somewhere in the totals: seen, lost, repeated, malformed, or forgotten as a ghost.
 
 use endiod::{
+    event::Backend,
     limits::GHOST_AGE,
     metrics::Metrics,
     pipeline::{Pipeline, names},
-    report::Summary,
+    report::{IoEnds, Summary},
 };
 
 use crate::stream::Stream;
@@ -94,4 +95,43 @@ fn a_rule_is_degraded_while_a_probe_that_it_needs_is_not_attached() {
     assert!(!whole.contains(degraded));
     stream.own(|own, deliver| own.detach(endiod::event::ProbeId(0), deliver));
     assert_eq!(value(&summary(&stream).1, degraded), 1.0);
+}
+
+/// What raw tracepoints see is counted; what they cannot see is absent, not zero.
+#[test]
+fn a_stream_of_raw_tracepoints_fills_its_own_rows_only() {
+    let mut stream = Stream::by(Backend::RawTracepoint, 0);
+    for life in 0..5 {
+        stream.raw_life(0xa000 + 0x40 * life);
+    }
+    stream.tick(0);
+    let (told, scrape) = summary(&stream);
+    let IoEnds { born, complete, bios_attached, bios_done, bios_failed, .. } = told.io_ends;
+    assert_eq!((born, complete, bios_attached, bios_done, bios_failed), (5, 5, 5, 5, 5));
+    let IoEnds { handed_over, listed, worker_runs, queued, puts, .. } = told.io_ends;
+    assert_eq!((handed_over, listed, worker_runs, queued, puts), (5, 5, 5, 5, 0));
+    let mut timed: Vec<&str> = told.durations.keys().map(String::as_str).collect();
+    timed.sort_unstable();
+    assert_eq!(timed, ["io_end device", "io_end total"]);
+    for (series, expected) in [
+        ("endiod_io_end_started_total{device=\"vda\"}", 5.0),
+        ("endiod_io_end_completed_total{device=\"vda\"}", 5.0),
+        ("endiod_bios_ended_total", 5.0),
+        ("endiod_io_end_in_flight{state=\"queued\"}", 0.0),
+        ("endiod_detector_degraded{reason=\"backend\",rule=\"release_twice\"}", 1.0),
+        ("endiod_detector_degraded{reason=\"backend\",rule=\"bad_reference\"}", 1.0),
+    ] {
+        assert_eq!(value(&scrape, series), expected, "{series}");
+    }
+    for absent in [
+        "state=\"in_flight\"",
+        "state=\"claimed\"",
+        "phase=\"submit\"",
+        "phase=\"convert\"",
+        "endiod_direct_io",
+        "violations_total{confidence=\"certain\",device=\"vda\",rule=\"release_twice\"",
+    ] {
+        let line = scrape.lines().find(|line| !line.starts_with('#') && line.contains(absent));
+        assert_eq!(line, None);
+    }
 }

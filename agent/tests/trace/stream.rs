@@ -1,6 +1,7 @@
 //! A small stream as wire bytes: announcements, healthy lives of io_ends, and one crime.
 
-use endiod::probes::PROBES;
+use endiod::event::Backend;
+use endiod::probes::{PROBES, Probe};
 use endiod_wire::wire::{
     self, Header, IoEndImage, Record, backend, bytes_of, config_key, context, valid,
 };
@@ -53,7 +54,8 @@ impl Stream {
         name[..12].copy_from_slice(b"ext4_end_bio");
         let header = self.header::<wire::Symbol>(12, By::Agent);
         self.push(&wire::Symbol { header, address: 0xffff, name });
-        for (probe, row) in (0..).zip(PROBES) {
+        let fentry = |row: &&Probe| row.hook.backend() == Backend::Fentry;
+        for (probe, row) in (0..).zip(PROBES.iter().filter(fentry)) {
             let header = self.header::<wire::Attach>(13, By::Agent);
             let absent = row.program == "ext4_end_io_end";
             let failed = u8::from(row.program == "ext4_fc_commit");
