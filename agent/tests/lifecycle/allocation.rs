@@ -5,11 +5,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use endiod::detect::Detectors;
-use endiod::event::{Body, Cpu, Nanos, Stamp};
+use endiod::event::{Backend, Body, Cpu, Event, Nanos, Stamp};
 use endiod::lifecycle::{Capacities, Lifecycle};
 use endiod::sequence::{Sequences, Start};
+use endiod::witnesses::Witnesses;
 
-use crate::world::{Kernel, World};
+use crate::back_ends::raw_tracepoints;
+use crate::crimes::witnesses_of;
+use crate::world::{Kernel, Random, World};
 
 /// The system's allocator, counting what each thread asks of it.
 struct Counting;
@@ -38,27 +41,41 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn the_core_allocates_nothing_per_event() {
+    nothing_is_allocated(&witnesses_of(Kernel::V6_18), |world, _| world.events.clone());
+}
+
+#[test]
+fn nor_for_raw_tracepoints() {
+    nothing_is_allocated(&Witnesses::all_by(Backend::RawTracepoint), |world, seed| {
+        raw_tracepoints(&world.events, &mut Random(seed))
+    });
+}
+
+fn nothing_is_allocated(witnesses: &Witnesses, view: impl Fn(&World, u64) -> Vec<Event>) {
     let capacities = Capacities { io_ends: 8, bios: 8, direct_ios: 8, fsyncs: 8 };
     let mut lifecycle = Lifecycle::new(capacities);
+    lifecycle.set_witnesses(witnesses);
     let mut detectors = Detectors::new();
+    detectors.arm(witnesses);
     let mut sequences = Sequences::new(8, Start::AtOne);
     let (mut allocated, mut taken, mut later) = (0, 0, 0);
     for seed in 0..400 {
         let mut world = World::new(seed, Kernel::V6_18, 5);
         while world.step() {}
         // A reordered tail makes irregular steps and held candidates too.
-        let middle = world.events.len() / 2;
-        world.events[middle..].reverse();
+        let mut events = view(&world, seed);
+        let middle = events.len() / 2;
+        events[middle..].reverse();
         if seed == 0 {
             // Each lane's first hole: the second number comes before the first.
             for cpu in 0..8 {
-                let stamp = Stamp { cpu: Some(Cpu(cpu)), lane: 0, seq: 2, ..world.events[0].stamp };
+                let stamp = Stamp { cpu: Some(Cpu(cpu)), lane: 0, seq: 2, ..events[0].stamp };
                 sequences.arrive(&stamp);
                 sequences.arrive(&Stamp { seq: 1, ..stamp });
             }
         }
         let before = ALLOCATIONS.with(Cell::get);
-        for event in &mut world.events {
+        for event in &mut events {
             event.stamp.at = Nanos(event.stamp.at.0 + later);
             sequences.arrive(&event.stamp);
             lifecycle.observe(event, &mut |step| detectors.step(&step));
@@ -66,7 +83,7 @@ fn the_core_allocates_nothing_per_event() {
             taken += 1;
         }
         later += 1_000;
-        let mut tick = world.events[0];
+        let mut tick = events[0];
         tick.body = Body::Tick { ordinal: seed };
         detectors.observe(&tick, &mut |_| {});
         allocated += ALLOCATIONS.with(Cell::get) - before;

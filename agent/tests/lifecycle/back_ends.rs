@@ -16,7 +16,7 @@ use crate::world::{Kernel, Random, World};
 const INODE: InodeAddr = InodeAddr(7);
 
 /// A world's stream as raw tracepoints show it.
-fn raw_tracepoints(events: &[Event], random: &mut Random) -> Vec<Event> {
+pub(crate) fn raw_tracepoints(events: &[Event], random: &mut Random) -> Vec<Event> {
     let mut seen = with_tracepoints(events, random);
     seen.retain(|event| witness_of(&event.body).is_none());
     for event in &mut seen {
