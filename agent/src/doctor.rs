@@ -112,9 +112,7 @@ fn probes_of(facts: &Facts) -> Vec<Probe> {
 
 fn probe_of(facts: &Facts, at: usize, probe: &probes::Probe) -> Probe {
     let (verdict, why) = probe_verdict(facts, at, probe);
-    // The table's "nothing" is for kernels without the function; where it exists, its events are lost.
-    let lost = if probe.without == "nothing" { probe.witnesses } else { probe.without };
-    let lost = (verdict == ProbeVerdict::Missing).then(|| lost.to_owned());
+    let lost = (verdict == ProbeVerdict::Missing).then(|| probe.loss().to_owned());
     Probe {
         program: probe.program.to_owned(),
         function: probe.function.to_owned(),
@@ -134,7 +132,7 @@ fn probe_verdict(
     if let Attempt::Tried(tried) = &facts.attempt {
         return match &tried.verdicts[at] {
             Verdict::Attached => (ProbeVerdict::Ok, None),
-            Verdict::Absent(on) => (ProbeVerdict::NotNeeded, Some((*on).to_owned())),
+            Verdict::Absent(absence) => (ProbeVerdict::NotNeeded, Some(absence.to_string())),
             Verdict::Failed(reason) => (ProbeVerdict::Missing, Some(reason.clone())),
         };
     }
