@@ -144,8 +144,8 @@ impl Watch {
         for line in kernel::serving(self.source.verdicts()) {
             log::info!("{line}");
         }
-        for (probe, why) in kernel::lost(self.source.verdicts()) {
-            log::warn!("not seen: {} ({why}); lost: {}", probe.witnesses, probe.loss());
+        for (why, witnesses) in self.unseen() {
+            log::warn!("not seen: {}; because: {why}", witnesses.join(", "));
         }
         let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
         let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
@@ -162,6 +162,15 @@ impl Watch {
              failed, {absent} not needed here"
         );
         Ok(())
+    }
+
+    /// What is not seen, by the reason.
+    fn unseen(&self) -> BTreeMap<String, Vec<&'static str>> {
+        let mut unseen: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (probe, why) in kernel::lost(self.source.verdicts()) {
+            unseen.entry(why).or_default().push(probe.witnesses);
+        }
+        unseen
     }
 
     /// Watches until a signal, the end of `duration` or of the tape; says which it was.
