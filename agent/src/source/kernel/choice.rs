@@ -346,7 +346,7 @@ mod tests {
             assert_eq!(*verdict == Verdict::Attached, fentry, "{}", probe.program);
             assert_eq!(tried.contains(&probe.program), fentry);
         }
-        assert_eq!(lost(&verdicts), []);
+        assert!(lost(&verdicts).is_empty());
     }
 
     #[test]
