@@ -12,11 +12,11 @@ use endiod::{
         Answer, Arming, Attempt, BASIC, BtfFacts, Ext4Code, Facts, ProbeVerdict, Report, SCHEMA,
         examine, gather,
     },
-    event::DevId,
+    event::{Backend, DevId},
     generation::Upstream,
     host::Preemption,
-    probes::{PROBES, Presence},
-    source::kernel::{DryRun, OLDEST, Verdict},
+    probes::{PROBES, Presence, Probe, Witness},
+    source::kernel::{Absence, Choice, DryRun, OLDEST, Verdict},
 };
 
 use fake_host::FakeHost;
@@ -26,9 +26,15 @@ fn facts() -> Facts {
     let absent = ["ext4_end_io_end", "filemap_writeback"];
     let functions: BTreeSet<_> =
         PROBES.iter().map(|probe| probe.function).filter(|name| !absent.contains(name)).collect();
-    let verdict = |probe: &endiod::probes::Probe| match probe.presence {
-        Presence::Some(on) if absent.contains(&probe.function) => Verdict::Absent(on),
-        _ => Verdict::Attached,
+    let verdict = |probe: &Probe| match (probe.presence, probe.hook.backend(), probe.witness) {
+        (Presence::Some(on), Backend::Fentry, _) if absent.contains(&probe.function) => {
+            Verdict::Absent(Absence::NotHere(on))
+        }
+        (_, Backend::Fentry, _) => Verdict::Attached,
+        (_, _, Witness::BioDone | Witness::WorkQueued) => {
+            Verdict::Absent(Absence::NotNeeded("fentry sees it"))
+        }
+        _ => Verdict::Absent(Absence::Served { by: Backend::Fentry, refused: None }),
     };
     Facts {
         release: "6.1.0-56-cloud-amd64".to_owned(),
@@ -82,10 +88,67 @@ fn troubled() -> Facts {
     }
 }
 
+/// Another back end serves what fentry is refused, as far as it can.
+fn served_by(backend: Backend) -> Facts {
+    let mut facts = facts();
+    let Attempt::Tried(tried) = &mut facts.attempt else { unreachable!("it was tried") };
+    let serves =
+        |witness| PROBES.iter().any(|row| row.witness == witness && row.hook.backend() == backend);
+    let reason = || "EPERM. Verifier output:".to_owned();
+    for (probe, verdict) in PROBES.iter().zip(&mut tried.verdicts) {
+        *verdict = match (&*verdict, probe.hook.backend() == backend, serves(probe.witness)) {
+            (Verdict::Absent(Absence::NotHere(_)), ..) => continue,
+            (_, true, _) => Verdict::Attached,
+            (_, false, true) => {
+                Verdict::Absent(Absence::Served { by: backend, refused: Some(reason()) })
+            }
+            (_, false, false) => Verdict::Failed(reason()),
+        };
+    }
+    facts
+}
+
+#[test]
+fn raw_tracepoints_meet_basic_and_not_full_and_say_what_they_cost() {
+    let report = examine(&served_by(Backend::RawTracepoint));
+    assert_eq!((report.basic.answer, report.full.answer), (Answer::Meets, Answer::Lacks));
+    let page = report.to_string();
+    for words in ["fentry       refused: EPERM", "raw_tp       10 probes", "every slab allocation"]
+    {
+        assert!(page.contains(words), "the page does not say {words:?}:\n{page}");
+    }
+    assert!(!page.contains("kprobe_"), "{page}");
+}
+
+#[test]
+fn kprobes_meet_neither_and_say_that_they_miss_uncounted() {
+    let report = examine(&served_by(Backend::Kprobe));
+    assert_eq!((report.basic.answer, report.full.answer), (Answer::Lacks, Answer::Lacks));
+    assert_eq!(report.programs.kprobe_misses_counted, Some(false), "a 6.1");
+    let page = report.to_string();
+    assert!(page.contains("no verdict is certain"), "{page}");
+    assert!(page.contains("those of kprobes are skipped and not counted"), "{page}");
+}
+
+#[test]
+fn a_back_end_that_was_not_asked_for_does_not_meet_full() {
+    let mut facts = served_by(Backend::RawTracepoint);
+    let Attempt::Tried(tried) = &mut facts.attempt else { unreachable!("it was tried") };
+    for verdict in &mut tried.verdicts {
+        if !matches!(verdict, Verdict::Attached) {
+            *verdict = Verdict::Absent(Absence::NotAsked("--backend raw_tp"));
+        }
+    }
+    let report = examine(&facts);
+    assert_eq!((report.basic.answer, report.full.answer), (Answer::Meets, Answer::Lacks));
+}
+
 #[test]
 fn the_golden_page() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/doctor/page.txt");
-    let page = format!("{}\n{}\n{}", examine(&facts()), "=".repeat(100), examine(&troubled()));
+    let pages = [facts(), troubled(), served_by(Backend::RawTracepoint)];
+    let pages = pages.map(|facts| examine(&facts).to_string());
+    let page = pages.join(&format!("\n{}\n", "=".repeat(100)));
     if std::env::var_os("ENDIOD_BLESS").is_some() {
         fs::create_dir_all(path.parent().expect("it is in a directory")).expect("the tree is ours");
         fs::write(&path, &page).expect("the tree is ours");
@@ -175,7 +238,7 @@ fn what_was_not_tried_is_unknown_and_not_lacking() {
         assert_eq!(report.full.answer, Answer::Unknown);
         assert!(report.rules.iter().all(|rule| rule.verdict == Arming::NotTried));
         let absent = |probe: &&endiod::doctor::Probe| probe.verdict == ProbeVerdict::NotNeeded;
-        assert_eq!(report.probes.iter().filter(absent).count(), 3, "known without trying");
+        assert_eq!(report.probes.iter().filter(absent).count(), 4, "known without trying");
     }
     let impossible = Attempt::Impossible("no BTF".to_owned());
     let report = examine(&Facts { attempt: impossible, btf: Err("no BTF".to_owned()), ..facts() });
@@ -183,10 +246,13 @@ fn what_was_not_tried_is_unknown_and_not_lacking() {
 }
 
 #[test]
-fn basic_names_probes_of_the_table() {
-    for program in BASIC {
-        let probe = PROBES.iter().find(|probe| probe.program == program);
-        assert!(probe.is_some_and(|probe| probe.presence == Presence::Always), "{program}");
+fn basic_asks_for_what_fentry_sees_on_every_kernel() {
+    for witnesses in BASIC {
+        let by_fentry = |probe: &&Probe| {
+            witnesses.contains(&probe.witness) && probe.hook.backend() == Backend::Fentry
+        };
+        let mut rows = PROBES.iter().filter(by_fentry);
+        assert!(rows.any(|probe| probe.presence == Presence::Always), "{witnesses:?}");
     }
 }
 
@@ -200,7 +266,8 @@ fn fake(name: &str, release: &str) -> FakeHost {
 #[test]
 fn an_old_kernel_cannot_be_told_and_says_why() {
     for release in ["4.19.0-27-amd64\n", "5.7.9\n"] {
-        let error = gather(&fake("old", release).host(), true).expect_err("it is too old");
+        let error = gather(&fake("old", release).host(), Some(Choice::default()))
+            .expect_err("it is too old");
         let error = error.to_string();
         let (major, minor) = OLDEST;
         for word in [release.trim(), "too old", &format!("{major}.{minor}")] {
@@ -220,7 +287,7 @@ fn a_host_without_btf_still_has_a_page() {
     fake.write("sys/kernel/security/lsm", "lockdown,capability,apparmor");
     fake.write("sys/module/ext4/initstate", "live\n");
     fake.write("sys/module/ext4/refcnt", "2\n");
-    let report = examine(&gather(&fake.host(), true).expect("it is new enough"));
+    let report = examine(&gather(&fake.host(), Some(Choice::default())).expect("it is new enough"));
     let page = report.to_string();
     for words in [
         "6.12.95",
@@ -245,7 +312,7 @@ fn who_may_not_load_programs_is_told_to_be_root() {
     let mut btf: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
     btf.push(0);
     fake.write("sys/kernel/btf/vmlinux", btf);
-    let report = examine(&gather(&fake.host(), true).expect("it is new enough"));
+    let report = examine(&gather(&fake.host(), Some(Choice::default())).expect("it is new enough"));
     if endiod::source::kernel::object((6, 1)).is_none() {
         assert!(std::env::var_os("ENDIOD_REQUIRE_PROGRAMS").is_none(), "built without programs");
         eprintln!("built without programs: nothing else can be refused");

@@ -4,7 +4,7 @@
 #[path = "support/fake_host.rs"]
 mod fake_host;
 
-use endiod::source::kernel::{KernelSource, object};
+use endiod::source::kernel::{Choice, KernelSource, object};
 
 use fake_host::FakeHost;
 
@@ -17,7 +17,7 @@ fn refuses(fake: &FakeHost, words: &[&str]) {
         eprintln!("built without programs: nothing else can be refused");
         return;
     }
-    let Err(error) = KernelSource::open(&fake.host(), 4096) else {
+    let Err(error) = KernelSource::open(&fake.host(), 4096, Choice::default()) else {
         panic!("the host was taken");
     };
     let error = error.to_string();

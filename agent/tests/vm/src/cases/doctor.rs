@@ -67,7 +67,8 @@ pub(crate) fn meets_full(guest: &Guest, facts: &mut Facts) -> Result<()> {
 /// What the doctor said of each probe is what `run` then meets.
 fn agrees_with_run(guest: &Guest, facts: &mut Facts, report: &Report) -> Result<()> {
     let count = |verdict| report.probes.iter().filter(|probe| probe.verdict == verdict).count();
-    let (ok, absent) = (count(ProbeVerdict::Ok), count(ProbeVerdict::NotNeeded));
+    let ok = count(ProbeVerdict::Ok);
+    let absent = count(ProbeVerdict::NotNeeded) + count(ProbeVerdict::Served);
     facts.insert("ok".into(), ok.into());
     facts.insert("not_needed".into(), absent.into());
     let run = Agent::start(&[])?.stop(guest, "doctor_run")?.summary.probes;
