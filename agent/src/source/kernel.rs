@@ -368,6 +368,8 @@ fn load(
         loader.override_global(name, value, true);
     }
     loader.map_max_entries("EVENTS", ring_bytes);
+    let lives = u32::try_from(limits::LIVE_IO_ENDS_MAX).expect("a bound of the table of limits");
+    loader.map_max_entries("LIVE_IO_ENDS", lives);
     loader.load(object).map_err(|error| KernelError::Load(attach::reason(&error)))
 }
 

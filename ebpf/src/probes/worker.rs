@@ -5,7 +5,7 @@ use endiod_wire::wire::{LISTED_MAX, Listed, WorkQueued, WorkerEnd};
 
 use super::seen::{fill, worker_begins};
 use crate::{
-    emit::{count_walk_cut, emit},
+    emit::{count_walk_cut, emit, emit_in_loop},
     kernel::{
         EXT4_END_IO_RSV_WORK, EXT4_INODE_RSV_LIST, EXT4_INODE_RSV_WORK, WORK_FUNC, inode_of_work,
         read, read_at,
@@ -70,7 +70,7 @@ fn next_of(list_head: u64) -> u64 {
 
 #[inline(always)]
 fn listed(io_end: u64, inode: u64) {
-    emit(|record: &mut Listed| {
+    emit_in_loop(|record: &mut Listed| {
         fill(record, io_end);
         record.inode = inode;
     });
