@@ -10,7 +10,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, valid};
 
 use super::{
-    seen::{bio_attached, io_end_of},
+    seen::{bio_attached, io_end_of, rounds},
     slab::{NO_EXIST, TOLD},
 };
 use crate::{
@@ -70,7 +70,7 @@ fn tell_inode(io_end: u64) {
 fn tp_block_rq_complete(ctx: RawTracePointContext) -> i32 {
     let (rq, error, mut left): (u64, i32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let mut bio = read::<u64>(rq, &REQUEST_BIO).unwrap_or(0);
-    for _ in 0..RQ_BIOS_MAX {
+    for _ in 0..rounds(RQ_BIOS_MAX) {
         if bio == 0 || left == 0 {
             return 0;
         }

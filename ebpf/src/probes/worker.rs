@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{LISTED_MAX, Listed, WorkQueued, WorkerEnd};
 
-use super::seen::{fill, worker_begins};
+use super::seen::{fill, rounds, worker_begins};
 use crate::{
     emit::{count_walk_cut, emit, emit_in_loop},
     kernel::{
@@ -33,7 +33,7 @@ fn tp_workqueue_execute_start(ctx: RawTracePointContext) -> i32 {
     worker_begins(inode);
     let head = work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_RSV_LIST.load());
     let mut next = next_of(head);
-    for _ in 0..LISTED_MAX {
+    for _ in 0..rounds(LISTED_MAX) {
         if next == 0 || next == head {
             return 0;
         }
