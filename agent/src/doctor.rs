@@ -40,6 +40,10 @@ pub const BASIC: [&[Witness]; 6] = [
     &[Witness::FsyncEnd],
 ];
 
+/// What births and releases by raw tracepoint cost.
+const SLAB_COST: &str = "its slab tracepoints run at every slab allocation of the host, tens of ns each \
+                         (--slab-tracepoints off)";
+
 /// Decides what the facts mean.
 pub fn examine(facts: &Facts) -> Report {
     let probes = probes_of(facts);
@@ -200,44 +204,39 @@ fn probe_verdict(
     }
 }
 
-/// One row per back end: what it serves, and why it does not serve more.
+/// One row per back end: what it serves, why it does not serve more, and what it costs.
 fn backends_of(facts: &Facts, probes: &[Probe]) -> Vec<report::Backend> {
-    [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe]
-        .into_iter()
-        .map(|backend| {
-            let rows = || {
-                let rows = PROBES.iter().zip(probes);
-                rows.filter(|(row, _)| row.hook.backend() == backend).map(|(_, probe)| probe)
-            };
-            let seen = [ProbeVerdict::Ok, ProbeVerdict::Degraded];
-            let attached = rows().filter(|probe| seen.contains(&probe.verdict)).count();
-            let why_of = |verdict| {
-                rows().find(|probe| probe.verdict == verdict).and_then(|probe| probe.why.as_deref())
-            };
-            let mut why: Vec<String> = Vec::new();
-            if let Some(refused) = why_of(ProbeVerdict::Missing).or_else(|| refused(facts, backend)) {
-                why.push(format!("refused: {}", brief(refused)));
-            } else if attached == 0 {
-                let others = [ProbeVerdict::NotTried, ProbeVerdict::NotAsked, ProbeVerdict::Served];
-                why.extend(others.into_iter().find_map(why_of).map(str::to_owned));
-            }
-            if rows().any(|probe| probe.function.starts_with("kmem_") && seen.contains(&probe.verdict)) {
-                why.push(
-                    "its slab tracepoints run at every slab allocation of the host, tens of ns each \
-                     (--slab-tracepoints off)"
-                        .to_owned(),
-                );
-            }
-            if backend == Backend::Kprobe && attached > 0 {
-                why.push("the kernel skips hits of kprobes, so no verdict is certain".to_owned());
-            }
-            report::Backend {
-                backend: backend.label().to_owned(),
-                probes: attached,
-                why: why.join("; "),
-            }
-        })
-        .collect()
+    let backends = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe];
+    backends.into_iter().map(|backend| backend_of(facts, probes, backend)).collect()
+}
+
+fn backend_of(facts: &Facts, probes: &[Probe], backend: Backend) -> report::Backend {
+    let rows: Vec<_> =
+        PROBES.iter().zip(probes).filter(|(row, _)| row.hook.backend() == backend).collect();
+    let attaches =
+        |probe: &Probe| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded);
+    let attached = rows.iter().filter(|(_, probe)| attaches(probe)).count();
+    let why_of = |verdict| {
+        let row = rows.iter().find(|(_, probe)| probe.verdict == verdict);
+        row.and_then(|(_, probe)| probe.why.as_deref())
+    };
+    let mut why: Vec<String> = Vec::new();
+    if let Some(refused) = why_of(ProbeVerdict::Missing).or_else(|| refused(facts, backend)) {
+        why.push(format!("refused: {}", brief(refused)));
+    } else if attached == 0 {
+        let others = [ProbeVerdict::NotTried, ProbeVerdict::NotAsked, ProbeVerdict::Served];
+        why.extend(others.into_iter().find_map(why_of).map(str::to_owned));
+    }
+    let slab = |verdict| rows.iter().any(|(row, probe)| row.is_slab() && probe.verdict == verdict);
+    if slab(ProbeVerdict::Ok) {
+        why.push(SLAB_COST.to_owned());
+    } else if attached > 0 && slab(ProbeVerdict::NotAsked) {
+        why.push("--slab-tracepoints off: no io_end is followed from birth to release".to_owned());
+    }
+    if backend == Backend::Kprobe && attached > 0 {
+        why.push("the kernel skips hits of kprobes, so no verdict is certain".to_owned());
+    }
+    report::Backend { backend: backend.label().to_owned(), probes: attached, why: why.join("; ") }
 }
 
 /// Why that back end was refused where another serves in its place.

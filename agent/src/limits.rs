@@ -48,6 +48,9 @@ limits! {
     HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "endiod_events_lost_total{stage=sequence,reason=repeated}, if one of them comes after all";
     LANES_MAX, "lanes_max" = endiod_wire::wire::LANES, "Lane 0 or one lane per nesting depth: task, soft, hard and NMI leave room.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
     PROBES_MAX, "probes_max" = 128, "Three times the probe table; a miss of a probe beyond it always makes its epoch lossy.", "endiod_violations_suppressed_total{reason=misses}";
+    RQ_BIOS_MAX, "rq_bios_max" = endiod_wire::wire::RQ_BIOS_MAX as usize, "A request of ext4 has a bio per run of blocks; 128 of one page each are half a megabyte, and the verifier follows each round; a sixteenth of it before 5.12.", "walks_cut of the programs' counters, and a line in the log";
+    LISTED_MAX, "listed_max" = endiod_wire::wire::LISTED_MAX as usize, "io_ends of one inode that finished before its worker ran; a worker drains them every few milliseconds; a sixteenth of it before 5.12.", "walks_cut of the programs' counters, and a line in the log";
+    LIVE_IO_ENDS_MAX, "live_io_ends_max" = 32_768, "As many as the io_end table of the agent holds; entries of the slab tracepoints' map.", "endiod_events_lost_total{stage=program,reason=open_spans}";
     HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "endiod_violations_suppressed_total{reason=queue_full}";
     GHOSTS_PER_TICK_MAX, "ghosts_per_tick_max" = 64, "Each costs a walk of the table; a loss leaves a few, and the rest go at the next seconds.", "lost of the summary";
     FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";

@@ -15,6 +15,7 @@ mod dry_run;
 mod object;
 mod offsets;
 mod tracepoints;
+mod types;
 
 use std::{io, os::fd::AsRawFd};
 
@@ -27,6 +28,7 @@ pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
 pub use dry_run::{DryRun, dry_run};
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
+use types::Types;
 
 use crate::{
     event::{Backend, Cpu, ProbeId},
@@ -324,37 +326,6 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-/// What the kernel describes: vmlinux's types, and ext4's own where it is a module.
-pub(super) struct Types<'a> {
-    vmlinux: &'a btf::Btf<'a>,
-    ext4: Option<btf::Btf<'a>>,
-}
-
-impl<'a> Types<'a> {
-    fn new(vmlinux: &'a btf::Btf<'a>, module: Option<&'a [u8]>) -> Result<Self, KernelError> {
-        let ext4 = module.map(|bytes| btf::Btf::parse_split(vmlinux, bytes)).transpose()?;
-        Ok(Types { vmlinux, ext4 })
-    }
-
-    /// All of them: a module's fall back to vmlinux's.
-    fn all(&self) -> &btf::Btf<'a> {
-        self.ext4.as_ref().unwrap_or(self.vmlinux)
-    }
-
-    fn check_ext4(&self, host: &Host) -> Result<(), KernelError> {
-        if self.all().has_function("ext4_sync_file") {
-            return Ok(());
-        }
-        let state = match host.module_loaded("ext4") {
-            true => {
-                "it is a module, whose BTF kernels show from 5.11 on (CONFIG_DEBUG_INFO_BTF_MODULES)"
-            }
-            false => "it is neither built in nor a loaded module; mount an ext4 first",
-        };
-        Err(KernelError::Ext4NotDescribed { state })
-    }
-}
-
 fn load(
     object: &[u8],
     constants: &offsets::Constants,
@@ -368,6 +339,8 @@ fn load(
         loader.override_global(name, value, true);
     }
     loader.map_max_entries("EVENTS", ring_bytes);
+    let lives = u32::try_from(limits::LIVE_IO_ENDS_MAX).expect("a bound of the table of limits");
+    loader.map_max_entries("LIVE_IO_ENDS", lives);
     loader.load(object).map_err(|error| KernelError::Load(attach::reason(&error)))
 }
 

@@ -10,11 +10,11 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, valid};
 
 use super::{
-    seen::{bio_attached, io_end_of},
+    seen::{bio_attached, io_end_of, rounds},
     slab::{NO_EXIST, TOLD},
 };
 use crate::{
-    emit::{count_untracked, count_walk_cut, emit},
+    emit::{count_untracked, count_walk_cut, emit, emit_in_loop},
     kernel::{
         BIO_BI_END_IO, BIO_BI_NEXT, BIO_BI_PRIVATE, BIO_BI_SIZE, BIO_BI_STATUS, BIO_CHAIN_ENDIO,
         BIO_QUEUE_ARG, REQUEST_BIO, inode_id, read, read_at, read_image,
@@ -70,7 +70,7 @@ fn tell_inode(io_end: u64) {
 fn tp_block_rq_complete(ctx: RawTracePointContext) -> i32 {
     let (rq, error, mut left): (u64, i32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let mut bio = read::<u64>(rq, &REQUEST_BIO).unwrap_or(0);
-    for _ in 0..RQ_BIOS_MAX {
+    for _ in 0..rounds(RQ_BIOS_MAX) {
         if bio == 0 || left == 0 {
             return 0;
         }
@@ -82,7 +82,8 @@ fn tp_block_rq_complete(ctx: RawTracePointContext) -> i32 {
         }
         bio = read(bio, &BIO_BI_NEXT).unwrap_or(0);
     }
-    if bio != 0 && left != 0 {
+    // A request of the journal has a bio per block and may be longer, which is no loss.
+    if left != 0 && submitted(bio).and_then(io_end_of).is_some() {
         count_walk_cut();
     }
     0
@@ -113,7 +114,7 @@ fn tp_block_bio_complete(ctx: RawTracePointContext) -> i32 {
 fn part_done(part: u64, bytes: u32, status: u32) {
     let Some(bio) = submitted(part) else { return };
     let Some(io_end) = io_end_of(bio) else { return };
-    emit(|record: &mut BioDone| {
+    emit_in_loop(|record: &mut BioDone| {
         record.io_end = io_end;
         record.bio = bio;
         record.bytes = bytes;

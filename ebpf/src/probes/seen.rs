@@ -13,6 +13,12 @@ use crate::{
     },
 };
 
+/// Rounds of a walk: the verifier of kernels before 5.12 (feature `lanes`) takes minutes for as many as
+/// later ones take in its stride.
+pub(crate) const fn rounds(rounds_max: u32) -> u32 {
+    if cfg!(feature = "lanes") { rounds_max / 16 } else { rounds_max }
+}
+
 /// A record that is an io_end and its image.
 pub(crate) trait Sight: Record + 'static {
     /// Sets all fields but the image, and returns the image.

@@ -3,9 +3,9 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{LISTED_MAX, Listed, WorkQueued, WorkerEnd};
 
-use super::seen::{fill, worker_begins};
+use super::seen::{fill, rounds, worker_begins};
 use crate::{
-    emit::{count_walk_cut, emit},
+    emit::{count_walk_cut, emit, emit_in_loop},
     kernel::{
         EXT4_END_IO_RSV_WORK, EXT4_INODE_RSV_LIST, EXT4_INODE_RSV_WORK, WORK_FUNC, inode_of_work,
         read, read_at,
@@ -33,7 +33,7 @@ fn tp_workqueue_execute_start(ctx: RawTracePointContext) -> i32 {
     worker_begins(inode);
     let head = work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_RSV_LIST.load());
     let mut next = next_of(head);
-    for _ in 0..LISTED_MAX {
+    for _ in 0..rounds(LISTED_MAX) {
         if next == 0 || next == head {
             return 0;
         }
@@ -70,7 +70,7 @@ fn next_of(list_head: u64) -> u64 {
 
 #[inline(always)]
 fn listed(io_end: u64, inode: u64) {
-    emit(|record: &mut Listed| {
+    emit_in_loop(|record: &mut Listed| {
         fill(record, io_end);
         record.inode = inode;
     });

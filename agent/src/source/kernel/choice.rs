@@ -7,6 +7,9 @@
 //! Ends come first and births last: whatever is seen to begin is seen to end, and births are of objects
 //! whose whole life is watched. `order` is that order, and detaching goes the other way round.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use crate::{
@@ -308,105 +311,4 @@ pub fn lost(verdicts: &[Verdict]) -> Vec<(&'static Probe, String)> {
 /// Whether it matters only where something else is not seen.
 fn is_stand_in(witness: Witness) -> bool {
     matches!(witness, Witness::BioDone | Witness::WorkQueued | Witness::ReleaseLate)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    fn verdict<'a>(verdicts: &'a [Verdict], program: &str) -> &'a Verdict {
-        let at = PROBES.iter().position(|probe| probe.program == program).unwrap();
-        &verdicts[at]
-    }
-
-    fn refusing(backends: &[Backend], choice: Choice) -> (Vec<Verdict>, Vec<&'static str>) {
-        let tried = RefCell::new(Vec::new());
-        let verdicts = choose(
-            choice,
-            |_| true,
-            |probe| {
-                let at = PROBES.iter().position(|row| row.program == probe.program).unwrap();
-                tried.borrow_mut().push(PROBES[at].program);
-                match backends.contains(&probe.hook.backend()) {
-                    true => Err("EPERM. Verifier output: ".to_owned() + probe.program),
-                    false => Ok(()),
-                }
-            },
-        );
-        (verdicts, tried.into_inner())
-    }
-
-    #[test]
-    fn where_fentry_is_taken_nothing_else_is_tried() {
-        let (verdicts, tried) = refusing(&[], Choice::default());
-        for (probe, verdict) in PROBES.iter().zip(&verdicts) {
-            let fentry = probe.hook.backend() == Backend::Fentry;
-            assert_eq!(*verdict == Verdict::Attached, fentry, "{}", probe.program);
-            assert_eq!(tried.contains(&probe.program), fentry);
-        }
-        assert!(lost(&verdicts).is_empty());
-    }
-
-    #[test]
-    fn births_come_last_and_ends_before_begins() {
-        let (_, tried) = refusing(&[Backend::Fentry, Backend::Kprobe], Choice::default());
-        let place = |program: &str| tried.iter().position(|name| *name == program).unwrap();
-        assert_eq!(tried.last(), Some(&"tp_kmem_cache_alloc"));
-        for (first, second) in [
-            ("tp_ext4_sync_file_exit", "tp_ext4_sync_file_enter"),
-            ("tp_workqueue_execute_end", "tp_workqueue_execute_start"),
-            ("tp_kmem_cache_free", "tp_block_bio_queue"),
-            ("tp_block_rq_complete", "tp_block_bio_queue"),
-        ] {
-            assert!(place(first) < place(second), "{first} after {second}");
-        }
-    }
-
-    #[test]
-    fn a_back_end_refused_for_one_reason_is_not_tried_to_its_end() {
-        let (verdicts, tried) = refusing(&[Backend::Fentry, Backend::Kprobe], Choice::default());
-        let fentry = |name: &&&str| !name.starts_with("tp_") && !name.starts_with("kprobe_");
-        assert_eq!(tried.iter().filter(fentry).count(), REFUSALS_MAX);
-        let birth = verdict(&verdicts, "ext4_init_io_end_exit");
-        let Verdict::Absent(absence) = birth else { panic!("{birth:?}") };
-        assert_eq!(absence.to_string(), "refused: EPERM; raw_tp in its place");
-        assert!(matches!(verdict(&verdicts, "ext4_put_io_end"), Verdict::Failed(_)));
-        let lost = lost(&verdicts);
-        let lost: Vec<_> = lost.iter().map(|(probe, _)| probe.program).collect();
-        assert!(lost.contains(&"ext4_put_io_end") && !lost.contains(&"submit_bio"), "{lost:?}");
-    }
-
-    #[test]
-    fn only_what_fentry_does_not_see_is_stood_in_for() {
-        let tried = RefCell::new(Vec::new());
-        let verdicts = choose(
-            Choice::default(),
-            |_| true,
-            |probe| {
-                tried.borrow_mut().push(probe.program.to_owned());
-                match probe.program {
-                    "ext4_end_bio" => Err("no".to_owned()),
-                    _ => Ok(()),
-                }
-            },
-        );
-        assert_eq!(*verdict(&verdicts, "tp_block_rq_complete"), Verdict::Attached);
-        assert_eq!(*verdict(&verdicts, "kprobe_ext4_end_bio"), Verdict::Attached);
-        assert_ne!(*verdict(&verdicts, "tp_workqueue_queue_work"), Verdict::Attached);
-        assert_ne!(*verdict(&verdicts, "tp_kmem_cache_free"), Verdict::Attached);
-    }
-
-    #[test]
-    fn a_forced_back_end_is_the_only_one_and_the_rest_is_lost() {
-        let choice = Choice { backend: Some(Backend::RawTracepoint), slab_tracepoints: false };
-        let (verdicts, tried) = refusing(&[], choice);
-        assert!(tried.iter().all(|name| name.starts_with("tp_") && !name.contains("kmem")));
-        let lost = lost(&verdicts);
-        for program in ["ext4_init_io_end_exit", "ext4_put_io_end", "ext4_release_io_end"] {
-            assert!(lost.iter().any(|(probe, _)| probe.program == program), "{program}");
-        }
-        assert!(!lost.iter().any(|(probe, _)| probe.witness == Witness::FsyncBegin));
-    }
 }

@@ -148,6 +148,7 @@ fn ask_everything(btf: &Btf<'_>) {
     }
     for name in ["ext4_evict_inode", "warn"] {
         let _ = (btf.has_function(name), btf.function_id(name), btf.function_params(name));
+        let _ = btf.tracepoint_params(name);
     }
 }
 
@@ -207,6 +208,28 @@ fn functions_list_their_parameters() {
     assert!(btf.has_function("warn"));
     assert_eq!(btf.function_params("ext4_evict_inode").unwrap(), ["struct inode *"]);
     assert_eq!(btf.function_params("warn").unwrap(), ["struct super_block *", "int *", "..."]);
+}
+
+#[test]
+fn tracepoints_list_their_arguments_without_the_first() {
+    let mut blob = Blob::new();
+    let int = blob.int("int", 4);
+    let data = blob.plain(PTR, "", 0, &[]);
+    let bio = blob.plain(FWD, "bio", 0, &[]);
+    let bio = blob.plain(PTR, "", bio, &[]);
+    let params = [0, data, 0, bio, 0, int];
+    let proto = blob.raw("", FUNC_PROTO << 24 | 3, 0, &params);
+    let pointer = blob.plain(PTR, "", proto, &[]);
+    blob.plain(TYPEDEF, "btf_trace_block_bio_queue", pointer, &[]);
+    blob.plain(TYPEDEF, "btf_trace_not_a_function", int, &[]);
+    blob.plain(TYPEDEF, "block_rq_complete", pointer, &[]);
+    let bytes = blob.bytes();
+    let btf = Btf::parse(&bytes).unwrap();
+    assert_eq!(btf.tracepoint_params("block_bio_queue").unwrap(), ["struct bio *", "int"]);
+    for name in ["not_a_function", "block_rq_complete", "gone"] {
+        let error = btf.tracepoint_params(name).unwrap_err();
+        assert!(matches!(error, BtfError::MissingTracepoint { .. }), "{name}: {error}");
+    }
 }
 
 #[test]
