@@ -165,7 +165,7 @@ fn types(host: &Host, attach: bool, symbols: &HashMap<String, u64>) -> Types {
         module_size_bytes: module_bytes.as_ref().map(|bytes| bytes.len() as u64),
         functions: wanted.filter(|function| top.has_function(function)).collect(),
     };
-    let attempt = match attach.then(|| kernel::dry_run(host, &vmlinux, symbols)) {
+    let attempt = match attach.then(|| kernel::dry_run(host, top, symbols)) {
         None => Attempt::Skipped,
         Some(Ok(tried)) => Attempt::Tried(tried),
         Some(Err(error)) => failed(&error),

@@ -11,6 +11,7 @@ mod attach;
 pub mod btf;
 mod counters;
 mod dry_run;
+mod module;
 mod object;
 mod offsets;
 
@@ -22,6 +23,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 pub use attach::{GUARDED_FROM, Verdict, refusal_hint};
 pub use dry_run::{DryRun, dry_run};
+pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, SYMBOLS};
 
@@ -64,14 +66,20 @@ pub enum KernelError {
          CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
     )]
     NoBtf,
-    /// ext4 is not part of the kernel image.
+    /// ext4 is neither built in nor loaded.
     #[error(
-        "ext4 is not built into this kernel ({state}): this version attaches to built-in ext4 only"
+        "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
     )]
-    Ext4NotBuiltIn {
-        /// What was found instead.
-        state: &'static str,
-    },
+    Ext4NotLoaded,
+    /// ext4 is a module whose types the kernel does not show.
+    #[error(
+        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: fentry needs \
+         a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a module built with BTF"
+    )]
+    NoModuleBtf,
+    /// The programs for a module cannot be prepared.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// A constant is missing.
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
@@ -121,6 +129,7 @@ pub enum TotalsError {
 /// The kernel, being watched.
 pub struct KernelSource {
     ebpf: Ebpf,
+    modules: module::ModuleProbes,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
     own: OwnRecords,
@@ -142,16 +151,21 @@ impl KernelSource {
     pub fn open(host: &Host, ring_bytes: u32) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
         let object = permitted_object(host)?;
-        let btf_bytes = read_btf(host)?;
-        let facts = btf::Btf::parse(&btf_bytes)?;
-        check_built_in(host, &facts)?;
+        let vmlinux_bytes = read_btf(host)?;
+        let vmlinux = btf::Btf::parse(&vmlinux_bytes)?;
+        let module_bytes = host.module_btf(module::MODULE);
+        let of_module = module_bytes.as_deref().map(|it| btf::Btf::parse_split(&vmlinux, it));
+        let of_module = of_module.transpose()?;
+        let facts = of_module.as_ref().unwrap_or(&vmlinux);
+        check_described(host, facts)?;
         let symbols = host.symbols(SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(&facts, &symbols, version)?;
+        let constants = offsets::find(facts, &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
+        let mut modules = module::ModuleProbes::new(object, &ebpf, facts)?;
         start_log(&mut ebpf);
-        let verdicts = attach::attach_all(&mut ebpf, &facts)?;
+        let verdicts = attach::attach_all(&mut ebpf, &mut modules, facts)?;
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
         Ok(KernelSource {
@@ -166,6 +180,7 @@ impl KernelSource {
             ring_bytes,
             used_bytes_max: 0,
             ebpf,
+            modules,
         })
     }
 
@@ -231,7 +246,8 @@ impl KernelSource {
         for totals in self.counters.read()? {
             self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
         }
-        for (id, total) in attach::misses(&self.ebpf, &self.verdicts, self.version)? {
+        for (id, total) in attach::misses(&self.ebpf, &self.modules, &self.verdicts, self.version)?
+        {
             self.own.misses(id, total, deliver);
         }
         Ok(())
@@ -253,7 +269,7 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let detached = attach::detach_all(&mut self.ebpf, &self.verdicts);
+        let detached = attach::detach_all(&mut self.ebpf, &mut self.modules, &self.verdicts);
         while self.drain(deliver) {}
         if let Err(error) = self.totals(deliver) {
             log::error!("{error}: the summary's last losses are missing");
@@ -316,12 +332,13 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-fn check_built_in(host: &Host, facts: &btf::Btf<'_>) -> Result<(), KernelError> {
-    if facts.has_function("ext4_sync_file") {
-        return Ok(());
+/// Whether the types of ext4's code are shown, be it built in or a module.
+fn check_described(host: &Host, facts: &btf::Btf<'_>) -> Result<(), KernelError> {
+    match () {
+        () if facts.has_function("ext4_sync_file") => Ok(()),
+        () if host.module_loaded(module::MODULE) => Err(KernelError::NoModuleBtf),
+        () => Err(KernelError::Ext4NotLoaded),
     }
-    let state = if host.module_loaded("ext4") { "it is a module" } else { "it is not loaded" };
-    Err(KernelError::Ext4NotBuiltIn { state })
 }
 
 fn load(

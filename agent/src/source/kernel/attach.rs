@@ -1,14 +1,18 @@
 //! Attaches the programs by the `PROBES` table, each on its own: one that fails costs only what it
 //! witnesses, and says why.
 
-use std::{error::Error, fs, os::fd::AsFd as _, os::fd::AsRawFd as _};
+use std::{
+    error::Error,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+};
 
 use aya::{
     Btf as KernelBtf, Ebpf,
-    programs::{FEntry, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{FEntry, FExit, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 
-use super::{KernelError, TotalsError, btf::Btf};
+use super::{KernelError, TotalsError, btf::Btf, module::ModuleProbes};
 use crate::{
     event::ProbeId,
     host::Host,
@@ -34,9 +38,13 @@ pub enum Verdict {
 /// The table begins with begins, so it is gone through from its end: whatever is seen to begin is seen
 /// to end, and births, which come last, are of objects whose whole life is watched. Detaching goes
 /// the other way round for the same reason.
-pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict>, KernelError> {
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    facts: &Btf<'_>,
+) -> Result<Vec<Verdict>, KernelError> {
     let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
-    let from_the_end = PROBES.iter().rev().map(|probe| attach(ebpf, &btf, facts, probe));
+    let from_the_end = PROBES.iter().rev().map(|probe| attach(ebpf, modules, &btf, facts, probe));
     let mut verdicts: Vec<_> = from_the_end.collect();
     verdicts.reverse();
     Ok(verdicts)
@@ -46,19 +54,20 @@ pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict
 /// skipped hits is read from the first that attached.
 pub(super) fn try_each(
     ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
     btf: &KernelBtf,
     facts: &Btf<'_>,
 ) -> (Vec<Verdict>, Option<bool>) {
     let mut misses_counted = None;
     let verdicts = PROBES.iter().map(|probe| {
-        let verdict = attach(ebpf, btf, facts, probe);
+        let verdict = attach(ebpf, modules, btf, facts, probe);
         if verdict != Verdict::Attached {
             return verdict;
         }
-        let program = ebpf.program(probe.program);
+        let program = attached_program(ebpf, modules, probe);
         misses_counted =
             misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
-        match unload(ebpf, probe) {
+        match unload(ebpf, modules, probe) {
             Ok(()) => Verdict::Attached,
             Err(error) => Verdict::Failed(format!("it cannot be detached: {}", reason(&*error))),
         }
@@ -67,7 +76,13 @@ pub(super) fn try_each(
     (verdicts, misses_counted)
 }
 
-fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> Verdict {
+fn attach(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    btf: &KernelBtf,
+    facts: &Btf<'_>,
+    probe: &Probe,
+) -> Verdict {
     if matches!(probe.hook, Hook::Tracepoint | Hook::Kprobe) {
         return Verdict::Absent("stands in where fentry cannot");
     }
@@ -79,13 +94,21 @@ fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> V
         }
         (true, _) => {}
     }
-    match load_and_attach(ebpf, btf, probe) {
+    match load_and_attach(ebpf, modules, btf, probe) {
         Ok(()) => Verdict::Attached,
         Err(error) => Verdict::Failed(reason(&*error)),
     }
 }
 
-fn load_and_attach(ebpf: &mut Ebpf, btf: &KernelBtf, probe: &Probe) -> Result<(), Box<dyn Error>> {
+fn load_and_attach(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    btf: &KernelBtf,
+    probe: &Probe,
+) -> Result<(), Box<dyn Error>> {
+    if let Some(attached) = modules.attach(probe) {
+        return Ok(attached?);
+    }
     let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
     match probe.hook {
         Hook::Entry => {
@@ -135,13 +158,17 @@ pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
 }
 
 /// Unloads every attached program, which detaches it, and returns which they were.
-pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> {
+pub(super) fn detach_all(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    verdicts: &[Verdict],
+) -> Vec<ProbeId> {
     let mut detached = Vec::new();
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
         if *verdict != Verdict::Attached {
             continue;
         }
-        match unload(ebpf, probe) {
+        match unload(ebpf, modules, probe) {
             Ok(()) => detached.push(id),
             Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
         }
@@ -149,7 +176,14 @@ pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> 
     detached
 }
 
-fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
+fn unload(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    probe: &Probe,
+) -> Result<(), Box<dyn Error>> {
+    if modules.detach(probe) {
+        return Ok(());
+    }
     let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
     match probe.hook {
         Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
@@ -163,12 +197,13 @@ fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
 /// kernel before that skips none).
 pub(super) fn misses(
     ebpf: &Ebpf,
+    modules: &ModuleProbes,
     verdicts: &[Verdict],
     version: (u32, u32),
 ) -> Result<Vec<(ProbeId, u64)>, TotalsError> {
     let mut misses = Vec::new();
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
-        let loaded = ebpf.program(probe.program).filter(|program| program.fd().is_ok());
+        let loaded = attached_program(ebpf, modules, probe);
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
         match recursion_misses(program) {
             Some(total) => misses.push((id, total)),
@@ -179,8 +214,17 @@ pub(super) fn misses(
     Ok(misses)
 }
 
-fn recursion_misses(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+/// The descriptor of a loaded program.
+fn attached_program<'a>(
+    ebpf: &'a Ebpf,
+    modules: &'a ModuleProbes,
+    probe: &Probe,
+) -> Option<BorrowedFd<'a>> {
+    modules.program(probe.program).or_else(|| Some(ebpf.program(probe.program)?.fd().ok()?.as_fd()))
+}
+
+fn recursion_misses(program: BorrowedFd<'_>) -> Option<u64> {
+    let fd = program.as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()

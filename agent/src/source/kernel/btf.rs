@@ -100,6 +100,12 @@ impl<'a> Btf<'a> {
         !self.find(name, |kind| kind == Kind::Func).is_empty()
     }
 
+    /// Whether this is a module's BTF and describes a function of that name itself.
+    pub fn has_own_function(&self, name: &str) -> bool {
+        let own = |id: &TypeId| id.0 >= self.first_id;
+        self.base.is_some() && self.find(name, |kind| kind == Kind::Func).iter().any(own)
+    }
+
     /// The id to attach to; an error if several functions of that name exist.
     pub fn function_id(&self, name: &str) -> Result<TypeId, BtfError> {
         let candidates = self.functions(name)?;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use aya::Btf as KernelBtf;
 
 use super::{
-    KernelError, attach, btf::Btf, check_built_in, counters, load, offsets, permitted_object,
+    KernelError, attach, btf::Btf, check_described, counters, load, module::ModuleProbes, offsets,
+    permitted_object,
 };
 use crate::{host::Host, source::kernel::Verdict};
 
@@ -32,13 +33,14 @@ pub fn dry_run(
     symbols: &HashMap<String, u64>,
 ) -> Result<DryRun, KernelError> {
     let object = permitted_object(host)?;
-    check_built_in(host, facts)?;
+    check_described(host, facts)?;
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
     let constants = offsets::find(facts, symbols, version)?;
     counters::raise_memlock_limit();
     let btf =
         KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(attach::reason(&error)))?;
     let mut ebpf = load(object, &constants, RING_BYTES)?;
-    let (verdicts, misses_counted) = attach::try_each(&mut ebpf, &btf, facts);
+    let mut modules = ModuleProbes::new(object, &ebpf, facts)?;
+    let (verdicts, misses_counted) = attach::try_each(&mut ebpf, &mut modules, &btf, facts);
     Ok(DryRun { verdicts, misses_counted })
 }
