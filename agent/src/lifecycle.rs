@@ -20,6 +20,7 @@
 
 mod act;
 mod direct_io;
+mod epoch;
 mod fsync;
 mod gap;
 mod history;
@@ -202,6 +203,7 @@ impl Lifecycle {
             Body::ReleaseLate { io_end } => self.release_late(io_end, sink),
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
+            Body::Host { .. } => self.begin_stream(sink),
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 self.probes_changed_at = self.probes_changed_at.max(Some(stamp.at));
             }

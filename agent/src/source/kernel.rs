@@ -18,8 +18,11 @@ mod offsets;
 use std::{collections::HashMap, io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::{backend, config_key};
-use tokio::io::{Interest, unix::AsyncFd};
+use endiod_wire::wire::backend;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::AbortHandle,
+};
 
 pub use attach::{GUARDED_FROM, Verdict, refusal_hint};
 pub use dry_run::{DryRun, dry_run};
@@ -30,7 +33,6 @@ pub use offsets::{OffsetsError, SYMBOLS};
 use crate::{
     event::{Cpu, ProbeId},
     host::Host,
-    limits,
     source::own::OwnRecords,
 };
 
@@ -130,6 +132,8 @@ pub enum TotalsError {
 pub struct KernelSource {
     ebpf: Ebpf,
     modules: module::ModuleProbes,
+    /// The task that reads the programs' log, and with it their map.
+    log: Option<AbortHandle>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
     own: OwnRecords,
@@ -164,7 +168,7 @@ impl KernelSource {
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, facts)?;
-        start_log(&mut ebpf);
+        let log = start_log(&mut ebpf);
         let verdicts = attach::attach_all(&mut ebpf, &mut modules, facts)?;
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -181,19 +185,13 @@ impl KernelSource {
             used_bytes_max: 0,
             ebpf,
             modules,
+            log,
         })
     }
 
     /// Writes what the stream begins with: host, bounds, symbols, probes.
     pub fn announce(&mut self, hash_key: u64, deliver: &mut dyn FnMut(&[u8])) {
-        self.own.host(self.cpus, &self.release, hash_key, deliver);
-        for (key, bound) in [
-            (config_key::IO_ENDS_MAX, limits::IO_ENDS_MAX),
-            (config_key::DIRECT_IOS_MAX, limits::DIRECT_IOS_MAX),
-            (config_key::FSYNCS_MAX, limits::FSYNCS_MAX),
-        ] {
-            self.own.config(key, bound as u64, deliver);
-        }
+        self.own.begin(self.cpus, &self.release, hash_key, deliver);
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
         for (id, verdict) in (0..).map(ProbeId).zip(&self.verdicts) {
             let backend = match verdict {
@@ -277,6 +275,9 @@ impl KernelSource {
         for id in detached {
             self.own.detach(id, deliver);
         }
+        if let Some(log) = &self.log {
+            log.abort();
+        }
     }
 
     /// What became of each probe, by its index in `PROBES`.
@@ -299,6 +300,16 @@ impl KernelSource {
     pub fn untracked(&self) -> Option<u64> {
         self.counters.untracked().ok()
     }
+}
+
+/// What keeps this kernel from ever being watched by this process; to be asked before waiting for
+/// something to watch.
+///
+/// # Errors
+/// The reason, with the fix where we know it.
+pub fn check(host: &Host) -> Result<(), KernelError> {
+    permitted_object(host)?;
+    host.btf_path().map(drop).ok_or(KernelError::NoBtf)
 }
 
 fn io_error(what: &'static str, source: io::Error) -> KernelError {
@@ -378,15 +389,18 @@ fn readable<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
 }
 
 /// Brings the programs' log lines into ours and has one program write the first.
-fn start_log(ebpf: &mut Ebpf) {
+fn start_log(ebpf: &mut Ebpf) -> Option<AbortHandle> {
     let logger = aya_log::EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
         .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
     let mut logger = match logger {
         Ok(logger) => logger,
-        Err(reason) => return log::warn!("the programs' log cannot be read: {reason}"),
+        Err(reason) => {
+            log::warn!("the programs' log cannot be read: {reason}");
+            return None;
+        }
     };
-    tokio::spawn(async move {
+    let reader = tokio::spawn(async move {
         while let Ok(mut guard) = logger.readable_mut().await {
             guard.get_inner_mut().flush();
             guard.clear_ready();
@@ -395,4 +409,5 @@ fn start_log(ebpf: &mut Ebpf) {
     if let Err(reason) = attach::run_hello(ebpf) {
         log::warn!("the programs' first log line did not come: {reason}");
     }
+    Some(reader.abort_handle())
 }
