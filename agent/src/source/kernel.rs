@@ -169,7 +169,7 @@ impl KernelSource {
         let mut ebpf = load(object, &constants, ring_bytes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, facts)?;
         let log = start_log(&mut ebpf);
-        let verdicts = attach::attach_all(&mut ebpf, &mut modules, facts)?;
+        let verdicts = attach::attach_all(&mut ebpf, &mut modules, &constants, facts)?;
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
         Ok(KernelSource {

@@ -12,7 +12,7 @@ use aya::{
     programs::{FEntry, FExit, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 
-use super::{KernelError, TotalsError, btf::Btf, module::ModuleProbes};
+use super::{KernelError, TotalsError, btf::Btf, module::ModuleProbes, offsets::Constants};
 use crate::{
     event::ProbeId,
     host::Host,
@@ -33,6 +33,9 @@ pub enum Verdict {
     Failed(String),
 }
 
+/// What is known of the kernel: the programs' constants, its BTF for aya, its BTF.
+pub(super) type Known<'a> = (&'a Constants, &'a KernelBtf, &'a Btf<'a>);
+
 /// Loads and attaches every program; a probe's verdict has its index in the table.
 ///
 /// The table begins with begins, so it is gone through from its end: whatever is seen to begin is seen
@@ -41,10 +44,12 @@ pub enum Verdict {
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
+    constants: &Constants,
     facts: &Btf<'_>,
 ) -> Result<Vec<Verdict>, KernelError> {
     let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
-    let from_the_end = PROBES.iter().rev().map(|probe| attach(ebpf, modules, &btf, facts, probe));
+    let mut attach = |probe| attach(ebpf, modules, (constants, &btf, facts), probe);
+    let from_the_end = PROBES.iter().rev().map(&mut attach);
     let mut verdicts: Vec<_> = from_the_end.collect();
     verdicts.reverse();
     Ok(verdicts)
@@ -55,12 +60,11 @@ pub(super) fn attach_all(
 pub(super) fn try_each(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
-    btf: &KernelBtf,
-    facts: &Btf<'_>,
+    known: Known<'_>,
 ) -> (Vec<Verdict>, Option<bool>) {
     let mut misses_counted = None;
     let verdicts = PROBES.iter().map(|probe| {
-        let verdict = attach(ebpf, modules, btf, facts, probe);
+        let verdict = attach(ebpf, modules, known, probe);
         if verdict != Verdict::Attached {
             return verdict;
         }
@@ -79,8 +83,7 @@ pub(super) fn try_each(
 fn attach(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
-    btf: &KernelBtf,
-    facts: &Btf<'_>,
+    (constants, btf, facts): Known<'_>,
     probe: &Probe,
 ) -> Verdict {
     if matches!(probe.hook, Hook::Tracepoint | Hook::Kprobe) {
@@ -93,6 +96,9 @@ fn attach(
             return Verdict::Failed(format!("this kernel's BTF has no function {function}"));
         }
         (true, _) => {}
+    }
+    if let Some(constant) = constants.lacks(probe.witness) {
+        return Verdict::Failed(format!("no BTF of ext4 tells {constant}"));
     }
     match load_and_attach(ebpf, modules, btf, probe) {
         Ok(()) => Verdict::Attached,

@@ -15,7 +15,7 @@ mod error;
 mod layout;
 mod member;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::Range;
 

@@ -41,6 +41,7 @@ pub fn dry_run(
         KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(attach::reason(&error)))?;
     let mut ebpf = load(object, &constants, RING_BYTES)?;
     let mut modules = ModuleProbes::new(object, &ebpf, facts)?;
-    let (verdicts, misses_counted) = attach::try_each(&mut ebpf, &mut modules, &btf, facts);
+    let (verdicts, misses_counted) =
+        attach::try_each(&mut ebpf, &mut modules, (&constants, &btf, facts));
     Ok(DryRun { verdicts, misses_counted })
 }
