@@ -19,7 +19,12 @@ mod presence;
 mod readiness;
 mod source;
 
-use std::{collections::BTreeMap, fs::File, io::Read as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use endiod::{
@@ -159,10 +164,12 @@ impl Watch {
 
     /// Attaches or detaches if it is time to.
     fn look(&mut self) {
+        let begun = Instant::now();
         match self.presence.look(self.setup.host.ext4()) {
             Turn::Stay => {}
             Turn::Attach => match KernelSource::open(&self.setup.host, self.setup.ring_bytes) {
                 Ok(source) => {
+                    log::info!("an ext4 is mounted: attached in {:?}", begun.elapsed());
                     self.source = Source::Kernel(Box::new(source));
                     self.begin_stream();
                 }
@@ -170,6 +177,7 @@ impl Watch {
             },
             Turn::Detach => {
                 self.close();
+                log::info!("the last ext4 is unmounted: detached in {:?}", begun.elapsed());
                 self.begin_stream();
             }
         }

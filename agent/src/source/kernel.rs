@@ -132,8 +132,7 @@ pub enum TotalsError {
 pub struct KernelSource {
     ebpf: Ebpf,
     modules: module::ModuleProbes,
-    /// The task that reads the programs' log, and with it their map.
-    log: Option<AbortHandle>,
+    _log: Option<LogReader>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
     own: OwnRecords,
@@ -185,7 +184,7 @@ impl KernelSource {
             used_bytes_max: 0,
             ebpf,
             modules,
-            log,
+            _log: log,
         })
     }
 
@@ -274,9 +273,6 @@ impl KernelSource {
         }
         for id in detached {
             self.own.detach(id, deliver);
-        }
-        if let Some(log) = &self.log {
-            log.abort();
         }
     }
 
@@ -388,8 +384,17 @@ fn readable<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     registered.map_err(io::Error::from)
 }
 
+/// The task that reads the programs' log and holds its map; it ends with this.
+struct LogReader(AbortHandle);
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Brings the programs' log lines into ours and has one program write the first.
-fn start_log(ebpf: &mut Ebpf) -> Option<AbortHandle> {
+fn start_log(ebpf: &mut Ebpf) -> Option<LogReader> {
     let logger = aya_log::EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
         .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
@@ -409,5 +414,5 @@ fn start_log(ebpf: &mut Ebpf) -> Option<AbortHandle> {
     if let Err(reason) = attach::run_hello(ebpf) {
         log::warn!("the programs' first log line did not come: {reason}");
     }
-    Some(reader.abort_handle())
+    Some(LogReader(reader.abort_handle()))
 }
