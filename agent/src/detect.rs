@@ -172,6 +172,10 @@ impl Detectors {
 
     /// Takes the records about the stream itself; at a TICK every held candidate is settled.
     pub fn observe(&mut self, event: &Event, sink: &mut impl FnMut(&Verdict)) {
+        if let Body::Host { .. } = event.body {
+            // No TICK will ever close what the old stream left open.
+            self.finish();
+        }
         self.losses.observe(event);
         if let Body::Tick { .. } = event.body {
             while let Some(held) = self.held.pop_front() {

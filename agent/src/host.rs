@@ -3,6 +3,7 @@
 //! Everything is read from `/proc` and `/sys` under a root that tests may replace. Absence is an
 //! `Option`: "could not tell" differs from "no".
 
+mod ext4;
 mod preemption;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use ext4::Ext4;
 pub use preemption::Preemption;
 
 /// CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF (include/uapi/linux/capability.h; the last two from 5.8).

@@ -98,6 +98,9 @@ pub enum HttpError {
 /// Says whether something is so, or else why not, in one line for people.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Likewise, and what is so.
+pub type Readiness = Arc<dyn Fn() -> Result<&'static str, String> + Send + Sync>;
+
 /// What the endpoint serves.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -105,8 +108,8 @@ pub struct Endpoint {
     pub metrics: Metrics,
     /// `/healthz`: the process is alive and its pipeline makes progress; see [`Heartbeat::check`].
     pub healthy: Check,
-    /// `/readyz`: the probes are attached.
-    pub ready: Check,
+    /// `/readyz`: all that can be watched now is.
+    pub ready: Readiness,
     /// Shown on the index.
     pub version: &'static str,
 }
@@ -197,8 +200,11 @@ fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|State(endpoint): State<Endpoint>| verdict(endpoint.healthy)))
-        .route("/readyz", get(|State(endpoint): State<Endpoint>| verdict(endpoint.ready)))
+        .route(
+            "/healthz",
+            get(|State(endpoint): State<Endpoint>| verdict((endpoint.healthy)().map(|()| "ok"))),
+        )
+        .route("/readyz", get(|State(endpoint): State<Endpoint>| verdict((endpoint.ready)())))
         .layer(from_fn_with_state(places, close_if_crowded))
         .with_state(endpoint)
 }
@@ -213,9 +219,9 @@ async fn metrics(State(endpoint): State<Endpoint>) -> Response {
     }
 }
 
-async fn verdict(check: Check) -> Response {
-    match check() {
-        Ok(()) => "ok\n".into_response(),
+async fn verdict(checked: Result<&'static str, String>) -> Response {
+    match checked {
+        Ok(what) => format!("{what}\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
@@ -229,7 +235,7 @@ async fn index(State(endpoint): State<Endpoint>) -> Html<String> {
     for (path, what) in [
         ("metrics", "Prometheus metrics"),
         ("healthz", "whether the pipeline makes progress"),
-        ("readyz", "whether the probes are attached"),
+        ("readyz", "whether all that can be watched now is watched"),
     ] {
         writeln!(page, "<li><a href=\"/{path}\">/{path}</a>: {what}</li>")
             .expect("a string takes all text");

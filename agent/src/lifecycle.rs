@@ -24,6 +24,7 @@ mod act;
 mod bios;
 mod calls;
 mod direct_io;
+mod epoch;
 mod fsync;
 mod gap;
 mod history;
@@ -171,6 +172,7 @@ impl Lifecycle {
             Body::WorkQueued { .. } => self.summary.batches_queued += 1,
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
+            Body::Host { .. } => self.begin_stream(sink),
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 self.probes_changed_at = self.probes_changed_at.max(Some(stamp.at));
             }

@@ -58,6 +58,8 @@ limits! {
     TRACE_BLOCK_BYTES_MAX, "trace_block_bytes_max" = 262_144, "Bytes of records in one block of a recording; what a reader holds at once; four times as many compress 5 % better.", "none: the writer begins another block, the reader refuses";
     TRACE_INDEX_MAX, "trace_index_max" = 16_384, "Entries of a recording's index, 384 KiB; beyond it each entry covers twice as many blocks.", "none: the index gets coarser";
     PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "none: what found no room is missing at the head of a slice";
+    KERNEL_BTFS_MAX, "kernel_btfs_max" = 65_536, "Type information in the kernel that is looked through for a module's: one per module and per loaded program.", "none: probe failed, its reason says that the module's BTF is not listed";
+    VERIFIER_LOG_BYTES, "verifier_log_bytes" = 1 << 20, "What the verifier may write about a refused program; its last lines are shown.", "none: the kernel cuts the log or refuses with ENOSPC";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }
 

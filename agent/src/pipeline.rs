@@ -124,6 +124,7 @@ impl Pipeline {
     fn about_the_stream(&mut self, event: &Event) {
         match event.body {
             Body::Host { release, hash_key, .. } => {
+                self.begin_stream();
                 self.release = Some(release);
                 self.key = AddressKey(hash_key);
             }
@@ -143,6 +144,21 @@ impl Pipeline {
             _ => {}
         }
         self.settle(event);
+    }
+
+    /// A HOST: numbers and totals begin anew, nothing is attached yet. Objects were forgotten by the
+    /// lifecycle, held candidates are by the detectors.
+    fn begin_stream(&mut self) {
+        let streams: Vec<_> = self.cpus().collect();
+        self.totals.restart(streams.into_iter());
+        self.sequences.restart();
+        if self.attached.is_empty() {
+            return;
+        }
+        for probe in std::mem::take(&mut self.attached) {
+            self.meter.probe_gone(probe);
+        }
+        self.probes_changed();
     }
 
     /// Closes an epoch: candidates are settled, gauges set.

@@ -193,11 +193,6 @@ pub fn probe(id: ProbeId) -> Option<&'static Probe> {
     PROBES.get(usize::try_from(id.0).ok()?)
 }
 
-/// Whether that probe is the one of a claim of its own (`ext4_end_io_end`).
-pub fn is_claim(id: ProbeId) -> bool {
-    probe(id).is_some_and(|probe| probe.witness == Witness::Claim)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

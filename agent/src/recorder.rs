@@ -9,6 +9,8 @@
 //!
 //! A record that announces something (a device's name, a CPU's losses) outlives its eviction, replaced
 //! by the next about the same: so a slice replays like the whole stream for everything born inside it.
+//! A HOST begins a new stream, numbered anew: what was kept of the old one is forgotten, so that a slice
+//! never holds parts of two.
 //! This module must never look further into a record than its kind and subject, never do I/O, and
 //! never grow.
 
@@ -50,6 +52,11 @@ impl Recorder {
             decode::header(record).is_ok_and(|header| usize::from(header.len) == record.len());
         if !whole || record.len() > RECORD_LEN_MAX || record.len() > self.capacity_bytes {
             return;
+        }
+        if u16::from_ne_bytes([record[0], record[1]]) == wire::Host::KIND {
+            self.newest.clear();
+            self.preamble = Preamble::default();
+            self.evicted = 0;
         }
         while self.newest.len() + record.len() > self.capacity_bytes {
             self.evict();
@@ -192,6 +199,22 @@ mod tests {
             .collect();
         assert_eq!(told, ["host 6.1.0", "0:1 sda", "0:2 vdb", "emitted 20", "detach 3"]);
         assert!(matches!(slice[0].body, Body::Slice { .. }), "{:?}", slice[0]);
+    }
+
+    #[test]
+    fn a_host_begins_a_new_stream_and_the_old_one_is_forgotten() {
+        let mut recorder = Recorder::new(2 * size_of::<wire::Host>());
+        let mut own = OwnRecords::default();
+        let mut push = |record: &[u8]| recorder.push(record);
+        own.host(2, "6.1.0", 7, &mut push);
+        own.device(DevId(1), "vda", &mut push);
+        (0..9).for_each(|_| own.tick(&mut push));
+        OwnRecords::default().host(2, "6.1.0", 8, &mut push);
+        assert_eq!((recorder.evicted(), recorder.forgotten()), (0, 0));
+        let [Event { body: Body::Host { hash_key: 8, .. }, .. }] = events(&recorder.slice())[..]
+        else {
+            panic!("{:?}", events(&recorder.slice()));
+        };
     }
 
     #[test]

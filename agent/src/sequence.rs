@@ -74,6 +74,14 @@ impl Sequences {
         self.start = Start::Anywhere;
     }
 
+    /// Forgets every number: the programs were loaded anew. A slice stays one.
+    pub fn restart(&mut self) {
+        for lane in self.rows.iter_mut().flatten() {
+            *lane = Lane::default();
+        }
+        self.totals = Counts::default();
+    }
+
     /// Takes the number of one record. The agent's own records are written and read by one thread;
     /// they cannot be lost, and a slice of a stream leaves some of them out on purpose.
     pub fn arrive(&mut self, stamp: &Stamp) -> Arrival {

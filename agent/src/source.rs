@@ -4,3 +4,4 @@
 pub mod kernel;
 pub mod own;
 pub mod trace;
+pub mod waiting;

@@ -258,7 +258,7 @@ impl Server {
             healthy: Arc::new(move || heartbeat.check()),
             ready: Arc::new(move || {
                 let attached = attached.load(Ordering::Relaxed);
-                attached.then_some(()).ok_or_else(|| "0 of 2 probes are attached".to_owned())
+                attached.then_some("ok").ok_or_else(|| "0 of 2 probes are attached".to_owned())
             }),
             version: "0.1.0",
         };

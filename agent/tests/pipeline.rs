@@ -6,5 +6,7 @@
 mod recorder;
 #[path = "pipeline/stream.rs"]
 mod stream;
+#[path = "pipeline/streams.rs"]
+mod streams;
 #[path = "pipeline/totals.rs"]
 mod totals;

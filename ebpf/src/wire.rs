@@ -450,7 +450,8 @@ records! {
         /// Position in this program run.
         step: u32,
     }
-    /// The host that the stream was taken on; the stream's first record.
+    /// The host that the stream was taken on; a stream's first record. Where one stream follows another
+    /// the numbers of the programs begin at 1 again, their totals at 0.
     64 Host "host" {
         /// Wire version of the writer.
         version: u16,

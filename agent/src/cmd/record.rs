@@ -20,7 +20,7 @@ use endiod::{
 use super::{
     keep::Keeper,
     print,
-    watch::{Signals, Watch, block_on},
+    watch::{Readiness, Setup, Signals, Watch, block_on},
 };
 use crate::cli::WatchArgs;
 
@@ -54,7 +54,10 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let tape = || Tape::create(args).map(Some);
     let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
-    let mut watch = Watch::start(&host, &args.watch, metrics, heartbeat, keeper, tape)?;
+    let (ring_bytes, choice) = (args.watch.ring_bytes, args.watch.backend.choice());
+    let readiness = Readiness::default();
+    let setup = Setup { host, ring_bytes, choice, metrics, heartbeat, readiness };
+    let mut watch = Watch::start(setup, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     let (summary, tape) = watch.finish().await;

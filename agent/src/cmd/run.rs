@@ -3,11 +3,7 @@
 //! The scrape is served by tasks of its own and never makes the one that watches wait. stdout is the
 //! last summary, stderr the log.
 
-use std::{
-    process::ExitCode,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use endiod::{
@@ -21,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     keep::Keeper,
     print,
-    watch::{Signals, Watch, block_on},
+    watch::{Readiness, Setup, Signals, Watch, block_on},
 };
 use crate::cli::RunArgs;
 
@@ -40,12 +36,12 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     let host = Host::default();
     let metrics = Metrics::new(names())?;
     metrics.watch_process(host.root())?;
-    let watching = Arc::new(OnceLock::new());
+    let readiness = Readiness::default();
     let heartbeat = Heartbeat::new(SILENCE_MAX);
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(
         listener,
-        endpoint(&metrics, &heartbeat, &watching),
+        endpoint(&metrics, &heartbeat, &readiness),
         Timeouts::default(),
         async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -53,9 +49,9 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
         },
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
-    let mut watch = Watch::start(&host, &args.watch, metrics, heartbeat, keeper, || Ok(None))?;
-    // Set once, here.
-    let _ = watching.set(());
+    let (ring_bytes, choice) = (args.watch.ring_bytes, args.watch.backend.choice());
+    let setup = Setup { host, ring_bytes, choice, metrics, heartbeat, readiness };
+    let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,
         served = &mut server => Err(match served {
@@ -74,15 +70,12 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn endpoint(metrics: &Metrics, heartbeat: &Heartbeat, watching: &Arc<OnceLock<()>>) -> Endpoint {
-    let (heartbeat, watching) = (heartbeat.clone(), Arc::clone(watching));
+fn endpoint(metrics: &Metrics, heartbeat: &Heartbeat, readiness: &Readiness) -> Endpoint {
+    let (heartbeat, readiness) = (heartbeat.clone(), readiness.clone());
     Endpoint {
         metrics: metrics.clone(),
         healthy: Arc::new(move || heartbeat.check()),
-        ready: Arc::new(move || match watching.get() {
-            Some(()) => Ok(()),
-            None => Err("the probes are not attached yet".to_owned()),
-        }),
+        ready: Arc::new(move || readiness.check()),
         version: env!("CARGO_PKG_VERSION"),
     }
 }

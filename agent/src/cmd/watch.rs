@@ -6,11 +6,25 @@
 //!                                      └ signal, duration, tape is full ─┘
 //! ```
 //!
+//! Where ext4 is a module, attaching and detaching are part of the watch (`watch/presence.rs`): it
+//! waits for the first mount, and after the last unmount it lets go of the module and waits again. Each
+//! attachment is a stream of its own that begins with a HOST: everything is looked up afresh, records
+//! are numbered anew. So is each wait, which has the seconds and nothing else.
+//!
 //! One task drains the ring and runs the pipeline. Every record goes to the tape, if there is one, to
 //! the flight recorder and to the pipeline, in this order and no other, so that a replay of the tape
 //! ends in the same summary. Findings are said at the TICK that confirms them.
 
-use std::{collections::BTreeMap, fs::File, io::Read as _, time::Duration};
+mod presence;
+mod readiness;
+mod source;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use endiod::{
@@ -20,10 +34,13 @@ use endiod::{
     host::Host,
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics, RingUse},
-    pipeline::{PROGRAM, Pipeline, SPANS},
+    pipeline::{PROGRAM, Pipeline, SPANS, WALK_BOUND},
     probes::PROBES,
     report::Summary,
-    source::kernel::{self, KernelSource, Verdict},
+    source::{
+        kernel::{self, Choice, KernelError, KernelSource, Verdict},
+        waiting::Waiting,
+    },
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -31,7 +48,9 @@ use tokio::{
 };
 
 use super::{keep::Keeper, record::Tape};
-use crate::cli::WatchArgs;
+use presence::{Presence, Turn};
+pub(crate) use readiness::Readiness;
+use source::Source;
 
 /// How long records may wait in the ring: the programs wake the agent for the first one only.
 const DRAIN_DELAY: Duration = Duration::from_millis(5);
@@ -83,12 +102,26 @@ impl Takers {
     }
 }
 
-/// The kernel, being watched.
+/// What a watch needs from its verb.
+pub(crate) struct Setup {
+    pub(crate) host: Host,
+    pub(crate) ring_bytes: u32,
+    pub(crate) choice: Choice,
+    pub(crate) metrics: Metrics,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) readiness: Readiness,
+}
+
+/// The kernel, being watched or waited for.
 pub(crate) struct Watch {
-    source: KernelSource,
+    setup: Setup,
+    source: Source,
+    /// The source while nothing is attached, as it begins.
+    waiting: Waiting,
+    presence: Presence,
+    /// Of the hashes that stand for kernel addresses.
+    key: u64,
     takers: Takers,
-    metrics: Metrics,
-    heartbeat: Heartbeat,
     devices: DeviceReader,
     mounts: Mounts,
     /// Devices that the stream has a name for.
@@ -98,40 +131,100 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Attaches; `tape` is asked for once that worked.
+    /// Attaches, or begins to wait for something to attach to; `tape` is asked for once that worked.
     pub(crate) fn start(
-        host: &Host,
-        args: &WatchArgs,
-        metrics: Metrics,
-        heartbeat: Heartbeat,
+        setup: Setup,
         keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
         let key = random_key()?;
-        let source = KernelSource::open(host, args.ring_bytes, args.backend.choice())?;
+        kernel::check(&setup.host)?;
+        let mut presence = Presence::default();
+        let waiting = Waiting::new(&setup.host).context("cannot read /proc and /sys")?;
+        let source = match presence.look(setup.host.ext4()) {
+            Turn::Attach => Source::Kernel(Box::new(setup.open()?)),
+            Turn::Stay | Turn::Detach => Source::Waiting(waiting.clone()),
+        };
         let tape = tape()?;
+        setup.say_who_watches()?;
         let mut watch = Watch {
             source,
-            takers: Takers { tape, keeper, pipeline: Pipeline::new(metrics.clone()) },
-            metrics,
-            heartbeat,
+            waiting,
+            presence,
+            key,
+            takers: Takers { tape, keeper, pipeline: Pipeline::new(setup.metrics.clone()) },
+            setup,
             devices: DeviceReader::default(),
             mounts: Mounts::default(),
             named: BTreeMap::new(),
             untracked: 0,
             walks_cut: 0,
         };
-        watch.source.announce(key, &mut |record| watch.takers.take(record));
-        watch.refresh_devices();
-        watch.say_what_is_watched(host)?;
+        watch.begin_stream();
         Ok(watch)
     }
 
-    /// One health summary at start; from here on only changes are logged.
-    fn say_what_is_watched(&self, host: &Host) -> Result<()> {
-        let release = host.release().context("cannot read the kernel release")?;
+    /// Attaches or detaches if it is time to.
+    fn look(&mut self) {
+        let begun = Instant::now();
+        match self.presence.look(self.setup.host.ext4()) {
+            Turn::Stay => {}
+            Turn::Attach => match self.setup.open() {
+                Ok(source) => {
+                    log::info!("an ext4 is mounted: attached in {:?}", begun.elapsed());
+                    self.source = Source::Kernel(Box::new(source));
+                    self.begin_stream();
+                }
+                Err(error) => self.not_attached(&error),
+            },
+            Turn::Detach => {
+                self.close();
+                log::info!("the last ext4 is unmounted: detached in {:?}", begun.elapsed());
+                self.begin_stream();
+            }
+        }
+    }
+
+    fn not_attached(&mut self, error: &KernelError) {
+        log::error!("an ext4 is mounted, but it cannot be watched: {error}; it is tried again");
+        self.presence.failed();
+        self.setup.readiness.set(Err(error.to_string()));
+    }
+
+    /// Ends the stream of the kernel: detaches and takes what is left.
+    fn close(&mut self) {
+        let Watch { source, waiting, takers, .. } = self;
+        let kernel = std::mem::replace(source, Source::Waiting(waiting.clone()));
+        kernel.close(&mut |record| takers.take(record));
+        // Before the next HOST, with which the slice of the old stream is gone.
+        takers.keeper.findings(takers.pipeline.findings());
+    }
+
+    /// Writes what a stream begins with, and says what is watched now.
+    fn begin_stream(&mut self) {
+        let Watch { source, takers, key, .. } = self;
+        source.announce(*key, &mut |record| takers.take(record));
+        self.untracked = 0;
+        self.walks_cut = 0;
+        self.named.clear();
+        self.mounts = Mounts::default();
+        self.refresh_devices();
+        match &self.source {
+            Source::Kernel(kernel) => {
+                self.say_what_is_watched(kernel.verdicts());
+                self.setup.readiness.set(Ok("ok"));
+            }
+            Source::Waiting(_) => {
+                log::info!("waiting for the first ext4 mount: no probe is attached");
+                self.setup.readiness.set(Ok("waiting for the first ext4 mount"));
+            }
+        }
+    }
+
+    /// One health summary per attachment; from here on only changes are logged.
+    fn say_what_is_watched(&self, verdicts: &[Verdict]) {
         let (mut attached, mut absent, mut failed) = (0, 0, 0);
-        for (probe, verdict) in PROBES.iter().zip(self.source.verdicts()) {
+        for (probe, verdict) in PROBES.iter().zip(verdicts) {
             match verdict {
                 Verdict::Attached => attached += 1,
                 Verdict::Absent(_) => absent += 1,
@@ -141,36 +234,19 @@ impl Watch {
                 }
             }
         }
-        for line in kernel::serving(self.source.verdicts()) {
+        for line in kernel::serving(verdicts) {
             log::info!("{line}");
         }
-        for (why, witnesses) in self.unseen() {
+        for (why, witnesses) in unseen(verdicts) {
             log::warn!("not seen: {}; because: {why}", witnesses.join(", "));
         }
-        let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
-        let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
-        self.metrics.set_kernel(Kernel { release: &release, generation: &generation });
-        self.metrics.set_build(Build {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: env!("ENDIOD_REVISION"),
-            wire: endiod_wire::wire::VERSION,
-        });
         let names: Vec<_> = self.named.values().map(String::as_str).collect();
         let names = if names.is_empty() { "no device yet".to_owned() } else { names.join(", ") };
+        let release = self.setup.host.release().unwrap_or_default();
         log::info!(
             "watching ext4 on {names} with kernel {release}: {attached} probes attached, {failed} \
              failed, {absent} not needed here"
         );
-        Ok(())
-    }
-
-    /// What is not seen, by the reason.
-    fn unseen(&self) -> BTreeMap<String, Vec<&'static str>> {
-        let mut unseen: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (probe, why) in kernel::lost(self.source.verdicts()) {
-            unseen.entry(why).or_default().push(probe.witnesses);
-        }
-        unseen
     }
 
     /// Watches until a signal, the end of `duration` or of the tape; says which it was.
@@ -203,7 +279,7 @@ impl Watch {
                     more = self.drain();
                 }
             }
-            self.heartbeat.beat();
+            self.setup.heartbeat.beat();
             if let Some(why) = self.takers.tape.as_ref().and_then(Tape::is_over) {
                 return Ok(why);
             }
@@ -213,30 +289,41 @@ impl Watch {
     /// Takes what the ring holds; whether there may be more.
     fn drain(&mut self) -> bool {
         self.refresh_devices();
-        self.source.drain(&mut |record| self.takers.take(record))
+        let Watch { source, takers, .. } = self;
+        source.drain(&mut |record| takers.take(record))
     }
 
     fn tick(&mut self) {
+        self.look();
         self.refresh_devices();
-        if let Err(error) = self.source.tick(&mut |record| self.takers.take(record)) {
+        let Watch { source, takers, .. } = self;
+        if let Err(error) = source.tick(&mut |record| takers.take(record)) {
             log::error!("{error}: no verdict is confirmed until it can be");
         }
         self.takers.keeper.findings(self.takers.pipeline.findings());
         if let Some(tape) = &mut self.takers.tape {
             tape.flush();
         }
-        let used_bytes = self.source.take_used_bytes_max() as u64;
-        let size_bytes = u64::from(self.source.ring_bytes());
-        self.metrics.set_ring(RingUse { used_bytes, size_bytes });
-        if let Some(untracked) = self.source.untracked() {
+        self.measure();
+    }
+
+    /// Brings the metrics of the ring and of the programs' own tables up to date.
+    fn measure(&mut self) {
+        let metrics = &self.setup.metrics;
+        let Source::Kernel(kernel) = &mut self.source else {
+            return metrics.set_ring(RingUse { used_bytes: 0, size_bytes: 0 });
+        };
+        let used_bytes = kernel.take_used_bytes_max() as u64;
+        let size_bytes = u64::from(kernel.ring_bytes());
+        metrics.set_ring(RingUse { used_bytes, size_bytes });
+        if let Some(untracked) = kernel.untracked() {
             let more = untracked.saturating_sub(self.untracked);
-            self.metrics.events_lost(PROGRAM, SPANS, more);
+            metrics.events_lost(PROGRAM, SPANS, more);
             self.untracked = untracked;
         }
-        if let Some(walks_cut) = self.source.walks_cut().filter(|cut| *cut > self.walks_cut) {
-            if self.walks_cut == 0 {
-                log::warn!("a request or an inode's list was longer than what a program walks");
-            }
+        if let Some(walks_cut) = kernel.walks_cut() {
+            let more = walks_cut.saturating_sub(self.walks_cut);
+            metrics.events_lost(PROGRAM, WALK_BOUND, more);
             self.walks_cut = walks_cut;
         }
     }
@@ -250,11 +337,11 @@ impl Watch {
             Ok(found) => found,
             Err(error) => return log::debug!("{error}"),
         };
-        self.metrics.set_devices(&found.devices);
+        self.setup.metrics.set_devices(&found.devices);
         for device in found.devices {
             if self.named.get(&device.dev) != Some(&device.name) {
                 let Watch { source, takers, .. } = self;
-                source.announce_device(device.dev, &device.name, &mut |record| takers.take(record));
+                source.announce_device(device.dev, &device.name, &mut |it| takers.take(it));
                 self.named.insert(device.dev, device.name);
             }
         }
@@ -272,6 +359,27 @@ impl Watch {
     }
 }
 
+impl Setup {
+    /// Attaches as the caller chose.
+    fn open(&self) -> Result<KernelSource, KernelError> {
+        KernelSource::open(&self.host, self.ring_bytes, self.choice)
+    }
+
+    /// What the metrics say of the agent and of the kernel, attached or not.
+    fn say_who_watches(&self) -> Result<()> {
+        let release = self.host.release().context("cannot read the kernel release")?;
+        let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
+        let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
+        self.metrics.set_kernel(Kernel { release: &release, generation: &generation });
+        self.metrics.set_build(Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("ENDIOD_REVISION"),
+            wire: endiod_wire::wire::VERSION,
+        });
+        Ok(())
+    }
+}
+
 /// The key of the hashes that stand for kernel addresses.
 fn random_key() -> Result<u64> {
     let mut key = [0; 8];
@@ -279,4 +387,13 @@ fn random_key() -> Result<u64> {
         .and_then(|mut file| file.read_exact(&mut key))
         .context("cannot read /dev/urandom")?;
     Ok(u64::from_ne_bytes(key))
+}
+
+/// What is not seen, by the reason.
+fn unseen(verdicts: &[Verdict]) -> BTreeMap<String, Vec<&'static str>> {
+    let mut unseen: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (probe, why) in kernel::lost(verdicts) {
+        unseen.entry(why).or_default().push(probe.witnesses);
+    }
+    unseen
 }

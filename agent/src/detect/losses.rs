@@ -54,6 +54,13 @@ impl Losses {
         self.noted = true;
     }
 
+    /// The programs were loaded anew: totals begin at 0 again.
+    fn restart(&mut self) {
+        self.dropped.fill(0);
+        self.missed.fill(0);
+        self.noted = false;
+    }
+
     pub(super) fn observe(&mut self, event: &Event) {
         let cause = match event.body {
             Body::Loss { of_cpu: Cpu(cpu), dropped, .. } => {
@@ -64,6 +71,10 @@ impl Losses {
             }
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 Some(Cause::ProbesChanged)
+            }
+            Body::Host { .. } => {
+                self.restart();
+                None
             }
             Body::Tick { .. } => std::mem::take(&mut self.noted).then_some(Cause::Loss),
             _ => None,
@@ -136,6 +147,23 @@ mod tests {
         assert_eq!(losses.touching(Nanos(50)), Some(Cause::Loss));
         losses.observe(&event(60, Body::Tick { ordinal: 2 }));
         assert_eq!(losses.touching(Nanos(55)), None);
+    }
+
+    #[test]
+    fn after_a_host_totals_begin_anew_and_what_is_known_of_losses_stays() {
+        let mut losses = Losses::new();
+        losses.observe(&loss(10, 7));
+        let body = Body::Host {
+            version: 1,
+            cpus: 4,
+            release: crate::event::Name::<64>::new("6.1.0"),
+            hash_key: 0,
+        };
+        losses.observe(&event(20, body));
+        losses.observe(&loss(30, 0));
+        assert_eq!(losses.last(), Some(Nanos(10)));
+        losses.observe(&loss(40, 7));
+        assert_eq!(losses.last(), Some(Nanos(40)));
     }
 
     #[test]

@@ -128,6 +128,16 @@ impl IoEnds {
         self.slots.iter().flatten().filter(|object| object.state() != State::Released)
     }
 
+    /// Slots that were ever used.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The address of the object or tombstone in that slot.
+    pub(super) fn any_at(&self, at: usize) -> Option<IoEndAddr> {
+        self.slots[at].as_ref().map(|object| object.id().addr)
+    }
+
     fn slot(&mut self) -> Result<Slot, Full> {
         loop {
             if let Some(slot) = self.free.pop() {

@@ -59,6 +59,11 @@ impl Workers {
         true
     }
 
+    /// Forgets every run.
+    pub(super) fn clear(&mut self) {
+        self.runs.clear();
+    }
+
     /// A loss may have taken the end of every run that is open.
     pub(super) fn doubt(&mut self) {
         for run in &mut self.runs {

@@ -1,6 +1,8 @@
 //! Totals of the stream itself: what was emitted, lost, missed and malformed.
 //!
-//! LOSS and MISSES carry cumulative totals; what is counted is how much they rose.
+//! LOSS and MISSES carry cumulative totals; what is counted is how much they rose. The programs count
+//! from 0 each time they are loaded, so a HOST, which begins a new stream, begins the totals anew and
+//! adds the old ones up.
 
 use endiod_wire::wire::RECORDS;
 
@@ -8,6 +10,7 @@ use crate::{
     event::{Backend, Cpu, Nanos, ProbeId},
     limits,
     probes::PROBES,
+    report::CpuStream,
 };
 
 /// What became of a probe, by its last ATTACH.
@@ -41,7 +44,11 @@ pub(super) struct Totals {
     pub(super) by_kind: [u64; RECORDS.len()],
     pub(super) malformed: u64,
     pub(super) cpus: Vec<CpuTotals>,
+    /// By CPU, sums over the streams that are over.
+    pub(super) past: Vec<CpuStream>,
     missed: Vec<u64>,
+    /// Likewise.
+    past_missed: Vec<u64>,
     /// By index in `PROBES`; `None` before an ATTACH.
     fates: [Option<ProbeFate>; PROBES.len()],
     /// Earliest and latest record.
@@ -57,12 +64,26 @@ impl Totals {
             by_kind: [0; RECORDS.len()],
             malformed: 0,
             cpus: vec![CpuTotals::default(); limits::CPUS_MAX],
+            past: vec![CpuStream::default(); limits::CPUS_MAX],
             missed: vec![0; PROBES.len()],
+            past_missed: vec![0; PROBES.len()],
             fates: [None; PROBES.len()],
             span: None,
             missing: 0,
             missing_told: 0,
         }
+    }
+
+    /// Begins a new stream; `streams` are the sums per CPU up to here.
+    pub(super) fn restart(&mut self, streams: impl Iterator<Item = CpuStream>) {
+        for stream in streams {
+            self.past[usize::from(stream.cpu)] = stream;
+        }
+        self.cpus.fill(CpuTotals::default());
+        for (past, missed) in self.past_missed.iter_mut().zip(&mut self.missed) {
+            *past += std::mem::take(missed);
+        }
+        (self.missing, self.missing_told) = (0, 0);
     }
 
     /// Takes a CPU's totals; how many more were dropped.
@@ -114,6 +135,7 @@ impl Totals {
 
     /// Hits missed, by program.
     pub(super) fn missed_by_program(&self) -> impl Iterator<Item = (String, u64)> {
-        PROBES.iter().zip(&self.missed).map(|(probe, missed)| (probe.program.to_owned(), *missed))
+        let sums = self.missed.iter().zip(&self.past_missed).map(|(missed, past)| missed + past);
+        PROBES.iter().zip(sums).map(|(probe, missed)| (probe.program.to_owned(), missed))
     }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use endiod_wire::wire::{LANES, RECORDS};
 
-use super::{Pipeline, stream::ProbeFate};
+use super::{
+    Pipeline,
+    stream::{CpuTotals, ProbeFate},
+};
 use crate::{
     detect::{Rule, Suppressed},
     event::{Cpu, FsyncPhase},
@@ -50,23 +53,28 @@ impl Pipeline {
 
     fn stream(&self) -> Stream {
         let kinds = RECORDS.iter().zip(self.totals.by_kind);
-        let cpus = (0..).map(Cpu).zip(&self.totals.cpus);
         Stream {
             events: nonzero(kinds.map(|((_, name, _), count)| ((*name).to_owned(), count))),
             malformed: self.totals.malformed,
-            cpus: cpus
-                .filter(|(_, totals)| totals.emitted > 0)
-                .map(|(cpu, totals)| {
-                    let (emitted, dropped) = (totals.emitted, totals.dropped);
-                    self.cpu(CpuStream { cpu: cpu.0, emitted, dropped, ..CpuStream::default() })
-                })
-                .collect(),
+            cpus: self.cpus().collect(),
         }
+    }
+
+    /// Every CPU on which a program ran.
+    pub(super) fn cpus(&self) -> impl Iterator<Item = CpuStream> {
+        let cpus = (0..).zip(self.totals.cpus.iter().zip(&self.totals.past));
+        cpus.filter(|(_, (now, past))| now.emitted + past.emitted > 0).map(|(cpu, (now, past))| {
+            let CpuTotals { emitted, dropped } = *now;
+            let mut sum = CpuStream { cpu, ..*past };
+            sum.emitted += emitted;
+            sum.dropped += dropped;
+            self.add_sequence(sum, emitted)
+        })
     }
 
     /// Adds what the sequence of a CPU's lanes says. A number is missing if it is below the highest
     /// and did not arrive, or was given out after that.
-    fn cpu(&self, mut cpu: CpuStream) -> CpuStream {
+    fn add_sequence(&self, mut cpu: CpuStream, emitted: u64) -> CpuStream {
         let mut highest = 0;
         for lane in 0..LANES {
             let lane = u8::try_from(lane).expect("there are 8 lanes");
@@ -76,7 +84,7 @@ impl Pipeline {
             cpu.missing += counts.missing;
             highest += counts.highest;
         }
-        cpu.missing += cpu.emitted.saturating_sub(highest);
+        cpu.missing += emitted.saturating_sub(highest);
         cpu
     }
 

@@ -12,6 +12,7 @@ pub mod btf;
 mod choice;
 mod counters;
 mod dry_run;
+mod module;
 mod object;
 mod offsets;
 mod tracepoints;
@@ -20,12 +21,16 @@ mod types;
 use std::{io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::{backend, config_key};
-use tokio::io::{Interest, unix::AsyncFd};
+use endiod_wire::wire::backend;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::AbortHandle,
+};
 
 pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, refusal_hint};
 pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
 pub use dry_run::{DryRun, dry_run};
+pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
 use types::Types;
@@ -70,12 +75,21 @@ pub enum KernelError {
          CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
     )]
     NoBtf,
-    /// Nothing describes ext4's code.
-    #[error("this kernel shows no type information of ext4: {state}")]
-    Ext4NotDescribed {
-        /// Why.
-        state: &'static str,
-    },
+    /// ext4 is neither built in nor loaded.
+    #[error(
+        "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
+    )]
+    Ext4NotLoaded,
+    /// ext4 is a module whose types the kernel does not show.
+    #[error(
+        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its fields \
+         cannot be found; it takes a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a \
+         module built with BTF"
+    )]
+    NoModuleBtf,
+    /// The programs for a module cannot be prepared.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// A constant is missing.
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
@@ -125,6 +139,8 @@ pub enum TotalsError {
 /// The kernel, being watched.
 pub struct KernelSource {
     ebpf: Ebpf,
+    modules: module::ModuleProbes,
+    _log: Option<LogReader>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
     own: OwnRecords,
@@ -146,7 +162,7 @@ impl KernelSource {
     pub fn open(host: &Host, ring_bytes: u32, choice: Choice) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
         let object = permitted_object(host)?;
-        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf("ext4"));
+        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(module::MODULE));
         let vmlinux = btf::Btf::parse(&btf_bytes)?;
         let types = Types::new(&vmlinux, module_bytes.as_deref())?;
         types.check_ext4(host)?;
@@ -155,8 +171,10 @@ impl KernelSource {
         let constants = offsets::find(types.all(), &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
-        start_log(&mut ebpf);
-        let mut attacher = attach::Attacher::new(&mut ebpf, &types, &constants.unusable);
+        let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
+        let log = start_log(&mut ebpf);
+        let mut attacher =
+            attach::Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -172,19 +190,14 @@ impl KernelSource {
             ring_bytes,
             used_bytes_max: 0,
             ebpf,
+            modules,
+            _log: log,
         })
     }
 
     /// Writes what the stream begins with: host, bounds, symbols, probes.
     pub fn announce(&mut self, hash_key: u64, deliver: &mut dyn FnMut(&[u8])) {
-        self.own.host(self.cpus, &self.release, hash_key, deliver);
-        for (key, bound) in [
-            (config_key::IO_ENDS_MAX, limits::IO_ENDS_MAX),
-            (config_key::DIRECT_IOS_MAX, limits::DIRECT_IOS_MAX),
-            (config_key::FSYNCS_MAX, limits::FSYNCS_MAX),
-        ] {
-            self.own.config(key, bound as u64, deliver);
-        }
+        self.own.begin(self.cpus, &self.release, hash_key, deliver);
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
             let backend = match (verdict, probe.hook.backend()) {
@@ -239,7 +252,8 @@ impl KernelSource {
         for totals in self.counters.read()? {
             self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
         }
-        for (id, total) in attach::misses(&self.ebpf, &self.verdicts, self.version)? {
+        for (id, total) in attach::misses(&self.ebpf, &self.modules, &self.verdicts, self.version)?
+        {
             self.own.misses(id, total, deliver);
         }
         Ok(())
@@ -261,7 +275,7 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let detached = attach::detach_all(&mut self.ebpf, &self.verdicts);
+        let detached = attach::detach_all(&mut self.ebpf, &mut self.modules, &self.verdicts);
         while self.drain(deliver) {}
         if let Err(error) = self.totals(deliver) {
             log::error!("{error}: the summary's last losses are missing");
@@ -297,6 +311,16 @@ impl KernelSource {
     pub fn walks_cut(&self) -> Option<u64> {
         self.counters.walks_cut().ok()
     }
+}
+
+/// What keeps this kernel from ever being watched by this process; to be asked before waiting for
+/// something to watch.
+///
+/// # Errors
+/// The reason, with the fix where we know it.
+pub fn check(host: &Host) -> Result<(), KernelError> {
+    permitted_object(host)?;
+    host.btf_path().map(drop).ok_or(KernelError::NoBtf)
 }
 
 fn io_error(what: &'static str, source: io::Error) -> KernelError {
@@ -364,16 +388,28 @@ fn readable<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     registered.map_err(io::Error::from)
 }
 
+/// The task that reads the programs' log and holds its map; it ends with this.
+struct LogReader(AbortHandle);
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Brings the programs' log lines into ours and has one program write the first.
-fn start_log(ebpf: &mut Ebpf) {
+fn start_log(ebpf: &mut Ebpf) -> Option<LogReader> {
     let logger = aya_log::EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
         .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
     let mut logger = match logger {
         Ok(logger) => logger,
-        Err(reason) => return log::warn!("the programs' log cannot be read: {reason}"),
+        Err(reason) => {
+            log::warn!("the programs' log cannot be read: {reason}");
+            return None;
+        }
     };
-    tokio::spawn(async move {
+    let reader = tokio::spawn(async move {
         while let Ok(mut guard) = logger.readable_mut().await {
             guard.get_inner_mut().flush();
             guard.clear_ready();
@@ -382,4 +418,5 @@ fn start_log(ebpf: &mut Ebpf) {
     if let Err(reason) = attach::run_hello(ebpf) {
         log::warn!("the programs' first log line did not come: {reason}");
     }
+    Some(LogReader(reader.abort_handle()))
 }

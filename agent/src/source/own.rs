@@ -5,15 +5,16 @@
 
 use std::mem::size_of;
 
-use endiod_wire::wire::{self, Header, Record, bytes_of};
+use endiod_wire::wire::{self, Header, Record, bytes_of, config_key};
 
 use crate::{
     clock,
     event::{Cpu, DevId, Name, ProbeId},
+    limits,
 };
 
 /// Writes the agent's records, numbered on their own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OwnRecords {
     seq: u64,
     ticks: u64,
@@ -35,7 +36,25 @@ impl OwnRecords {
         }
     }
 
-    /// The host; the stream's first record.
+    /// What every stream begins with: host and bounds.
+    pub fn begin(
+        &mut self,
+        cpus: u32,
+        release: &str,
+        hash_key: u64,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        self.host(cpus, release, hash_key, deliver);
+        for (key, bound) in [
+            (config_key::IO_ENDS_MAX, limits::IO_ENDS_MAX),
+            (config_key::DIRECT_IOS_MAX, limits::DIRECT_IOS_MAX),
+            (config_key::FSYNCS_MAX, limits::FSYNCS_MAX),
+        ] {
+            self.config(key, bound as u64, deliver);
+        }
+    }
+
+    /// The host; a stream's first record.
     pub fn host(
         &mut self,
         cpus: u32,

@@ -1,7 +1,12 @@
 //! Attaches the programs that `choice` decides for, each on its own: one that fails costs only what it
 //! witnesses, and says why.
 
-use std::{collections::BTreeMap, error::Error, fs, os::fd::AsFd as _, os::fd::AsRawFd as _};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+};
 
 use aya::{
     Btf as KernelBtf, Ebpf,
@@ -14,6 +19,7 @@ use super::{
     KernelError, TotalsError,
     btf::Btf,
     choice::{Choice, Verdict, choose, order},
+    module::ModuleProbes,
 };
 use crate::{
     event::{Backend, ProbeId},
@@ -31,12 +37,12 @@ pub const KPROBE_MISSES_FROM: (u32, u32) = (6, 7);
 /// What it takes to attach a program.
 pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
+    /// ext4's functions, where it is a module.
+    modules: &'a mut ModuleProbes,
     /// vmlinux's, for the kernel's own functions; or why there is none.
     btf: Result<KernelBtf, String>,
     /// What the kernel describes, ext4's module included.
     facts: &'a Btf<'a>,
-    /// Whether ext4's functions are in a module.
-    modular: bool,
     /// Programs that this kernel lacks something for.
     unusable: &'a BTreeMap<&'static str, String>,
 }
@@ -44,12 +50,12 @@ pub(super) struct Attacher<'a> {
 impl<'a> Attacher<'a> {
     pub(super) fn new(
         ebpf: &'a mut Ebpf,
+        modules: &'a mut ModuleProbes,
         types: &'a super::Types<'a>,
         unusable: &'a BTreeMap<&'static str, String>,
     ) -> Self {
         let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
-        let (facts, modular) = (types.all(), types.ext4.is_some());
-        Attacher { ebpf, btf, facts, modular, unusable }
+        Attacher { ebpf, modules, btf, facts: types.all(), unusable }
     }
 
     /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
@@ -68,10 +74,10 @@ impl<'a> Attacher<'a> {
             |probe| facts.has_function(probe.function),
             |probe| {
                 self.attach(probe)?;
-                let program = self.ebpf.program(probe.program);
+                let program = attached_program(self.ebpf, self.modules, probe);
                 misses_counted =
                     misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
-                unload(self.ebpf, probe)
+                unload(self.ebpf, self.modules, probe)
                     .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
             },
         );
@@ -105,8 +111,8 @@ impl<'a> Attacher<'a> {
 
     /// fentry and fexit: the program is loaded for one function, which its BTF id names.
     fn attach_function(&mut self, probe: &Probe) -> Result<(), Box<dyn Error>> {
-        if self.modular && probe.is_ext4() {
-            return Err("ext4 is a module here: fentry attaches to built-in ext4 only".into());
+        if let Some(attached) = self.modules.attach(probe) {
+            return Ok(attached?);
         }
         let btf = self.btf.as_ref().map_err(Clone::clone)?;
         let program = program(self.ebpf, probe)?;
@@ -163,11 +169,15 @@ pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
 
 /// Unloads every attached program, which detaches it, in the reverse order of attaching; returns which
 /// they were.
-pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> {
+pub(super) fn detach_all(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    verdicts: &[Verdict],
+) -> Vec<ProbeId> {
     let mut detached = Vec::new();
     for at in order().into_iter().rev().filter(|at| verdicts[*at] == Verdict::Attached) {
         let probe = &PROBES[at];
-        match unload(ebpf, probe) {
+        match unload(ebpf, modules, probe) {
             Ok(()) => detached.extend(u32::try_from(at).map(ProbeId)),
             Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
         }
@@ -175,7 +185,14 @@ pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> 
     detached
 }
 
-fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
+fn unload(
+    ebpf: &mut Ebpf,
+    modules: &mut ModuleProbes,
+    probe: &Probe,
+) -> Result<(), Box<dyn Error>> {
+    if modules.detach(probe) {
+        return Ok(());
+    }
     let program = program(ebpf, probe)?;
     match probe.hook {
         Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
@@ -191,12 +208,13 @@ fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
 /// [`KPROBE_MISSES_FROM`]; before, there is no total, not even zero.
 pub(super) fn misses(
     ebpf: &Ebpf,
+    modules: &ModuleProbes,
     verdicts: &[Verdict],
     version: (u32, u32),
 ) -> Result<Vec<(ProbeId, u64)>, TotalsError> {
     let mut misses = Vec::new();
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
-        let loaded = ebpf.program(probe.program).filter(|program| program.fd().is_ok());
+        let loaded = attached_program(ebpf, modules, probe);
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
         if probe.hook.backend() == Backend::Kprobe && version < KPROBE_MISSES_FROM {
             continue;
@@ -210,8 +228,17 @@ pub(super) fn misses(
     Ok(misses)
 }
 
-fn recursion_misses(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+/// The descriptor of a loaded program, whoever loaded it.
+fn attached_program<'a>(
+    ebpf: &'a Ebpf,
+    modules: &'a ModuleProbes,
+    probe: &Probe,
+) -> Option<BorrowedFd<'a>> {
+    modules.program(probe.program).or_else(|| Some(ebpf.program(probe.program)?.fd().ok()?.as_fd()))
+}
+
+fn recursion_misses(program: BorrowedFd<'_>) -> Option<u64> {
+    let fd = program.as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()

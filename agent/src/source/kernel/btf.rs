@@ -15,7 +15,7 @@ mod error;
 mod layout;
 mod member;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::Range;
 
@@ -100,6 +100,12 @@ impl<'a> Btf<'a> {
     /// Whether a function of that name is described; inlined ones are not.
     pub fn has_function(&self, name: &str) -> bool {
         !self.find(name, |kind| kind == Kind::Func).is_empty()
+    }
+
+    /// Whether this is a module's BTF and describes a function of that name itself.
+    pub fn has_own_function(&self, name: &str) -> bool {
+        let own = |id: &TypeId| id.0 >= self.first_id;
+        self.base.is_some() && self.find(name, |kind| kind == Kind::Func).iter().any(own)
     }
 
     /// The id to attach to; an error if several functions of that name exist.

@@ -3,7 +3,7 @@
 
 use super::{
     Choice, KernelError, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters, load,
-    offsets, permitted_object,
+    module::ModuleProbes, offsets, permitted_object,
 };
 use crate::host::Host;
 
@@ -37,7 +37,8 @@ pub fn dry_run(
     let constants = offsets::find(types.all(), symbols, version)?;
     counters::raise_memlock_limit();
     let mut ebpf = load(object, &constants, RING_BYTES)?;
-    let mut attacher = Attacher::new(&mut ebpf, &types, &constants.unusable);
+    let mut modules = ModuleProbes::new(object, &ebpf, types.all())?;
+    let mut attacher = Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
     let (verdicts, misses_counted) = attacher.try_each(choice);
     Ok(DryRun { verdicts, misses_counted })
 }

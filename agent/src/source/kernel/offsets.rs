@@ -271,3 +271,6 @@ fn check_io_end(btf: &Btf<'_>) -> Result<(), OffsetsError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::host::Host;
 /// What the kernel describes: vmlinux's types, and ext4's own where it is a module.
 pub(super) struct Types<'a> {
     vmlinux: &'a Btf<'a>,
-    pub(super) ext4: Option<Btf<'a>>,
+    ext4: Option<Btf<'a>>,
 }
 
 impl<'a> Types<'a> {
@@ -24,12 +24,9 @@ impl<'a> Types<'a> {
         if self.all().has_function("ext4_sync_file") {
             return Ok(());
         }
-        let state = match host.module_loaded("ext4") {
-            true => {
-                "it is a module, whose BTF kernels show from 5.11 on (CONFIG_DEBUG_INFO_BTF_MODULES)"
-            }
-            false => "it is neither built in nor a loaded module; mount an ext4 first",
-        };
-        Err(KernelError::Ext4NotDescribed { state })
+        if host.module_loaded("ext4") {
+            return Err(KernelError::NoModuleBtf);
+        }
+        Err(KernelError::Ext4NotLoaded)
     }
 }

@@ -20,6 +20,9 @@ pub(crate) const LISTEN: &str = "127.0.0.1:10491";
 /// What the agent logs once every probe is attached.
 const WATCHING: &str = "watching ext4";
 
+/// What it logs while there is nothing to attach to.
+const WAITING: &str = "waiting for the first ext4 mount";
+
 /// A running agent.
 pub(crate) struct Agent {
     child: Child,
@@ -38,15 +41,22 @@ impl Agent {
     /// Starts `endiod run` and returns when it says that it is watching.
     pub(crate) fn start(args: &[&str]) -> Result<Agent> {
         let run = ["run", "--format", "json", "--listen", LISTEN];
-        Agent::spawn(&[&run, args].concat())
+        Agent::spawn(&[&run, args].concat(), WATCHING)
+    }
+
+    /// Starts `endiod run` where nothing is mounted, and returns when it says that it waits.
+    pub(crate) fn start_waiting(args: &[&str]) -> Result<Agent> {
+        let run = ["run", "--format", "json", "--listen", LISTEN];
+        Agent::spawn(&[&run, args].concat(), WAITING)
     }
 
     /// Starts `endiod record`, likewise.
     pub(crate) fn record(file: &str) -> Result<Agent> {
-        Agent::spawn(&["record", "--format", "json", "--output", file])
+        Agent::spawn(&["record", "--format", "json", "--output", file], WATCHING)
     }
 
-    fn spawn(args: &[&str]) -> Result<Agent> {
+    /// Returns when the agent's log has a line with `until`.
+    fn spawn(args: &[&str], until: &'static str) -> Result<Agent> {
         let mut child = Command::new("endiod")
             .args(args)
             .stdout(Stdio::piped())
@@ -58,7 +68,7 @@ impl Agent {
         let log = std::thread::spawn(move || {
             let mut log = String::new();
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if line.contains(WATCHING) {
+                if line.contains(until) {
                     // The receiver may be gone after the first such line.
                     let _ = ready.send(());
                 }

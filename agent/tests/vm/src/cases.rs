@@ -5,6 +5,7 @@ mod conservation;
 mod doctor;
 mod keep;
 mod loss;
+mod module_life;
 mod nesting;
 mod record;
 mod stop;
@@ -50,6 +51,7 @@ cases! {
     "selftest_sees_a_whole_life", always, doctor::selftest;
     "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
+    "a_module_is_followed_and_let_go", module_life::only_where_ext4_is_a_module, module_life::follows_the_mounts;
     "a_slice_is_kept_on_request", always, keep::a_slice_on_request;
     "a_full_disk_costs_the_file_only", always, keep::a_full_disk;
     "bad_input_is_named_with_its_fix", always, bad_input::named;

@@ -106,6 +106,48 @@ impl Blob {
     }
 }
 
+/// Name, type, encoded offset.
+type Member<'a> = (&'a str, u32, u32);
+
+/// BTF with structures of 8-byte members: structure, member (or `member.member`), byte.
+pub(in super::super) fn structures(
+    base: Option<&Btf<'_>>,
+    rows: &[(&'static str, &'static str, u32)],
+) -> Vec<u8> {
+    let mut blob = base.map_or_else(Blob::new, Blob::above);
+    let long = blob.int("unsigned long", 8);
+    let mut shapes: Vec<(&str, Vec<Member<'_>>)> = Vec::new();
+    let mut add = |structure: &'static str, member: &'static str, at: u32| match shapes
+        .iter_mut()
+        .find(|(name, _)| *name == structure)
+    {
+        Some((_, members)) => members.push((member, long, 8 * at)),
+        None => shapes.push((structure, vec![(member, long, 8 * at)])),
+    };
+    // Inner ones first: what holds them refers to them.
+    let (inner, outer): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.1.contains('.'));
+    for (_, path, at) in &inner {
+        let (member, field) = path.split_once('.').unwrap();
+        add(member, field, *at);
+    }
+    for (structure, member, at) in outer {
+        add(structure, member, at);
+    }
+    let mut ids: Vec<(&str, u32)> = Vec::new();
+    for (name, mut members) in shapes {
+        for (of, path, _) in inner.iter().filter(|row| row.0 == name) {
+            let (member, _) = path.split_once('.').unwrap();
+            let (_, id) = ids.iter().find(|(known, _)| known == &member).unwrap();
+            if !members.iter().any(|(known, ..)| known == &member) {
+                members.push((member, *id, 0));
+            }
+            assert_eq!(*of, name);
+        }
+        ids.push((name, blob.structure(name, 4096, &members)));
+    }
+    blob.bytes()
+}
+
 /// A small kernel: an inode with what makes real ones hard.
 fn small_kernel() -> Blob {
     let mut blob = Blob::new();
@@ -314,6 +356,10 @@ fn split_btf_continues_its_base() {
     assert_eq!((btf.struct_size("flags"), base.struct_size("flags")), (Ok(1), Ok(8)));
     assert_eq!(btf.function_id("ext4_put_io_end"), Ok(TypeId(id)));
     assert_eq!(btf.function_params("ext4_put_io_end").unwrap(), ["struct ext4_io_end *"]);
+    assert!(btf.has_own_function("ext4_put_io_end") && btf.has_function("ext4_evict_inode"));
+    assert!(
+        !btf.has_own_function("ext4_evict_inode") && !base.has_own_function("ext4_evict_inode")
+    );
     assert_eq!(btf.function_params("ext4_evict_inode").unwrap(), ["struct inode *"]);
     assert!(base.struct_size("ext4_io_end").is_err());
     let bytes = Blob { strings: vec![], ..Blob::new() }.bytes();

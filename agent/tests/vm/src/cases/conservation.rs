@@ -77,24 +77,35 @@ fn watch(
     fs::write(guest.out.join(format!("{name}.prom")), &scrape)?;
     let ended = agent.stop(guest, name)?;
     note(facts, &ended.summary);
-    check_stream(&ended.summary)?;
     check_scrape(&scrape, &ended.summary)?;
+    check_common(&issued, &ended.summary)?;
+    Ok((issued, ended.summary))
+}
+
+/// What holds after buffered writes that were issued and synced under one agent.
+pub(super) fn check_run(issued: &[Issued], summary: &Summary) -> Result<()> {
+    check_common(issued, summary)?;
+    check_io_ends(summary)
+}
+
+/// What holds after any workload.
+fn check_common(issued: &[Issued], summary: &Summary) -> Result<()> {
+    check_stream(summary)?;
     let calls: u64 = issued.iter().map(Issued::sync_file_calls).sum();
-    let Summary { fsyncs, io_ends, findings, .. } = &ended.summary;
+    let Summary { fsyncs, io_ends, findings, .. } = summary;
     ensure!(calls > 0, "the workload caused no fsync");
-    balanced(&ended.summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
+    balanced(summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
     let spans = [fsyncs.started, fsyncs.completed];
-    balanced(&ended.summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
+    balanced(summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
     ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
     ensure!(
-        ended.summary.missed() * MISSED_SHARE_MAX < ended.summary.emitted(),
+        summary.missed() * MISSED_SHARE_MAX < summary.emitted(),
         "the kernel skipped {} of {} hits: too many for a balance to prove anything",
-        ended.summary.missed(),
-        ended.summary.emitted()
+        summary.missed(),
+        summary.emitted()
     );
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
-    balanced(&ended.summary, "none older than the agent", [io_ends.adopted, 0], &[BIRTH])?;
-    Ok((issued, ended.summary))
+    balanced(summary, "none older than the agent", [io_ends.adopted, 0], &[BIRTH])
 }
 
 fn note(facts: &mut Facts, summary: &Summary) {

@@ -1,0 +1,73 @@
+//! Where records come from now: the kernel, or nowhere while there is nothing to attach to.
+
+use std::io;
+
+use endiod::{
+    event::DevId,
+    source::{
+        kernel::{KernelSource, TotalsError},
+        waiting::Waiting,
+    },
+};
+
+pub(super) enum Source {
+    Kernel(Box<KernelSource>),
+    Waiting(Waiting),
+}
+
+impl Source {
+    /// Writes what the stream begins with.
+    pub(super) fn announce(&mut self, key: u64, deliver: &mut dyn FnMut(&[u8])) {
+        match self {
+            Source::Kernel(kernel) => kernel.announce(key, deliver),
+            Source::Waiting(waiting) => waiting.announce(key, deliver),
+        }
+    }
+
+    pub(super) fn announce_device(
+        &mut self,
+        dev: DevId,
+        name: &str,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        match self {
+            Source::Kernel(kernel) => kernel.announce_device(dev, name, deliver),
+            Source::Waiting(waiting) => waiting.announce_device(dev, name, deliver),
+        }
+    }
+
+    /// Waits until there is something to drain; for ever while nothing is attached.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        match self {
+            Source::Kernel(kernel) => kernel.readable().await,
+            Source::Waiting(_) => std::future::pending().await,
+        }
+    }
+
+    /// Delivers what there is; whether there may be more.
+    pub(super) fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
+        match self {
+            Source::Kernel(kernel) => kernel.drain(deliver),
+            Source::Waiting(_) => false,
+        }
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
+        match self {
+            Source::Kernel(kernel) => kernel.tick(deliver),
+            Source::Waiting(waiting) => {
+                waiting.tick(deliver);
+                Ok(())
+            }
+        }
+    }
+
+    /// Detaches, if anything is attached, and delivers what is left.
+    pub(super) fn close(self, deliver: &mut dyn FnMut(&[u8])) {
+        match self {
+            Source::Kernel(kernel) => kernel.close(deliver),
+            Source::Waiting(_) => {}
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use super::*;
+use crate::source::kernel::btf::tests as synthetic;
+
+fn symbols() -> Symbols {
+    let addresses = HashMap::from([("ext4_end_bio".to_owned(), 0xffff_8000)]);
+    Symbols { addresses, init_io_end_len: None }
+}
+
+fn structures(of_ext4: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = OFFSETS.iter().map(|(_, structure, member)| (*structure, *member));
+    let some = OFFSETS_OF_SOME.iter().map(|(_, structure, member, _)| (*structure, *member));
+    all.chain(some).filter(move |(structure, _)| structure.starts_with("ext4_") == of_ext4)
+}
+
+/// ext4's own structures with an io_end of the layout that the image has.
+fn module() -> Vec<(&'static str, &'static str, u32)> {
+    let io_end = IO_END_LAYOUT
+        .iter()
+        .map(|(member, at)| ("ext4_io_end", *member, u32::try_from(*at).unwrap()));
+    let others = structures(true).zip((64..).step_by(8)).map(|((of, member), at)| (of, member, at));
+    io_end.chain(others).collect()
+}
+
+fn kernel() -> Vec<(&'static str, &'static str, u32)> {
+    structures(false).zip((0..).step_by(8)).map(|((of, member), at)| (of, member, at)).collect()
+}
+
+#[test]
+fn a_modules_structures_are_found_in_its_own_btf() {
+    let vmlinux = synthetic::structures(None, &kernel());
+    let vmlinux = Btf::parse(&vmlinux).unwrap();
+    let split = synthetic::structures(Some(&vmlinux), &module());
+    let split = Btf::parse_split(&vmlinux, &split).unwrap();
+    let found = find(&split, &symbols(), (6, 1)).unwrap();
+    for (name, structure, member) in OFFSETS {
+        let (_, offset) = found.words.iter().find(|(found, _)| found == name).unwrap();
+        let at = split.struct_field(structure, member).unwrap().offset_bytes;
+        assert_eq!(*offset, at, "{name}");
+    }
+}
+
+#[test]
+fn a_structure_that_nothing_describes_is_an_error_that_names_it() {
+    let vmlinux = synthetic::structures(None, &kernel());
+    let error = find(&Btf::parse(&vmlinux).unwrap(), &symbols(), (6, 1)).unwrap_err();
+    assert!(matches!(error, OffsetsError::Field { structure: "ext4_io_end", .. }), "{error}");
+}
+
+#[test]
+fn a_structure_of_another_shape_is_an_error_and_not_a_guess() {
+    let mut shapes = [kernel(), module()].concat();
+    shapes.iter_mut().filter(|(_, member, _)| *member == "flag").for_each(|it| it.2 = 56);
+    let bytes = synthetic::structures(None, &shapes);
+    let error = find(&Btf::parse(&bytes).unwrap(), &symbols(), (6, 1)).unwrap_err();
+    assert!(matches!(error, OffsetsError::Layout { member: "flag", .. }), "{error}");
+}
+
+#[test]
+fn what_only_some_programs_need_makes_those_unusable_and_names_it() {
+    let shapes: Vec<_> = [kernel(), module()]
+        .concat()
+        .into_iter()
+        .filter(|(of, member, _)| (*of, *member) != ("request", "bio"))
+        .collect();
+    let bytes = synthetic::structures(None, &shapes);
+    let found = find(&Btf::parse(&bytes).unwrap(), &symbols(), (6, 1)).unwrap();
+    assert!(found.unusable["tp_block_rq_complete"].contains("request.bio"), "{found:?}");
+    assert!(found.unusable["tp_kmem_cache_alloc"].contains("ext4_init_io_end"), "{found:?}");
+    assert!(!found.unusable.contains_key("submit_bio"), "{found:?}");
+}

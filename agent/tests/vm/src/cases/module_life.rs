@@ -1,0 +1,155 @@
+//! Where ext4 is a module: the agent waits for a mount, watches, and lets the module go.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{
+    conservation::{buffered_line, check_run},
+    stop::{drained_to, programs},
+};
+use crate::{
+    Facts, Guest,
+    agent::Agent,
+    http,
+    workload::{Issued, stress, sync},
+};
+
+/// The file system that the harness mounts.
+const DEVICE: &std::ffi::CStr = c"/dev/vda";
+const MOUNTPOINT: &std::ffi::CStr = c"/mnt";
+
+/// Longest time until what must happen has happened: twenty times what it takes in a guest without
+/// KVM, whose disk and CPUs are emulated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> {
+    (!kernel.ends_with("-modular"))
+        .then_some("ext4 is part of this kernel's image: it always is there")
+}
+
+/// Started without ext4 in the kernel: twice it is loaded, mounted, written to, unmounted and removed.
+pub(crate) fn follows_the_mounts(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    umount()?;
+    remove_module()?;
+    let before = programs();
+    let result = two_lives(guest, facts);
+    // Whatever came of it: the cases after this one need the file system.
+    let restored = insert_module().and_then(|()| mount());
+    result.and(restored)?;
+    drained_to(before)
+}
+
+fn two_lives(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let agent = Agent::start_waiting(&[])?;
+    let before = programs();
+    ensure!(http::get(agent.addr(), "/healthz")?.0 == 200, "a waiting agent is healthy");
+    let mut issued = Vec::new();
+    for life in ["first", "second"] {
+        wait_until(&agent, "waiting for the first ext4 mount")?;
+        ensure!(attached(&agent)? == 0.0, "a probe is shown as attached before the {life} mount");
+        insert_module()?;
+        mount()?;
+        let took = wait_until(&agent, "ok")?;
+        facts.insert(format!("{life}_attach_ms"), millis(took));
+        facts.insert(format!("{life}_attached"), (attached(&agent)? as u64).into());
+        ensure!(attached(&agent)? > 20.0, "only {} probes are attached", attached(&agent)?);
+        issued.push(write(life)?);
+        ensure!(remove_module().is_err(), "ext4 could be removed while it was mounted");
+        umount()?;
+        let took = wait_until(&agent, "waiting for the first ext4 mount")?;
+        facts.insert(format!("{life}_detach_ms"), millis(took));
+        drained_to(before)?;
+        facts.insert(format!("{life}_removed_ms"), millis(removed()?));
+    }
+    let ended = agent.stop(guest, "module_life")?;
+    facts.insert("events".into(), ended.summary.emitted().into());
+    facts.insert("io_ends".into(), ended.summary.io_ends.born.into());
+    facts.insert("missed".into(), ended.summary.missed().into());
+    check_run(&issued, &ended.summary)
+}
+
+/// Writes through the page cache, on files of that life.
+fn write(life: &str) -> Result<Issued> {
+    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let issued = stress(&format!("module-{life}"), &line)?;
+    sync();
+    Ok(issued)
+}
+
+/// Waits until `/readyz` says that, with 200; how long it took.
+fn wait_until(agent: &Agent, state: &str) -> Result<Duration> {
+    let start = Instant::now();
+    loop {
+        let (status, said) = http::get(agent.addr(), "/readyz")?;
+        if status == 200 && said.trim() == state {
+            return Ok(start.elapsed());
+        }
+        ensure!(start.elapsed() < PATIENCE, "/readyz says {status} {said:?} and not {state:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// How many probes the scrape shows as attached.
+fn attached(agent: &Agent) -> Result<f64> {
+    let (_, scrape) = http::get(agent.addr(), "/metrics")?;
+    Ok(http::sum(&scrape, "endiod_probe_attached"))
+}
+
+/// Removes the module; its last user may be on its way out.
+fn removed() -> Result<Duration> {
+    let start = Instant::now();
+    while let Err(error) = remove_module() {
+        ensure!(start.elapsed() < PATIENCE, "{error:#}");
+        std::thread::yield_now();
+    }
+    Ok(start.elapsed())
+}
+
+fn remove_module() -> Result<()> {
+    let name = c"ext4";
+    // SAFETY: delete_module(2) reads a string that ends with a zero and takes plain flags.
+    let status = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
+    ensure!(status == 0, "cannot remove ext4: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Loads the module again from where the guest loaded it at its start.
+fn insert_module() -> Result<()> {
+    if PathBuf::from("/sys/module/ext4").exists() {
+        return Ok(());
+    }
+    let mut modules = fs::read_dir("/vm/modules").context("cannot list /vm/modules")?.flatten();
+    let file = modules.find(|entry| entry.file_name().to_string_lossy().ends_with("-ext4.ko"));
+    let file = file.context("/vm/modules has no ext4.ko")?.path();
+    let output = Command::new("insmod").arg(&file).output().context("cannot start insmod")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "insmod {}: {said}", file.display());
+    Ok(())
+}
+
+fn mount() -> Result<()> {
+    // SAFETY: mount(2) reads three strings that end with a zero; ext4 takes no data.
+    let status = unsafe {
+        libc::mount(DEVICE.as_ptr(), MOUNTPOINT.as_ptr(), c"ext4".as_ptr(), 0, std::ptr::null())
+    };
+    ensure!(status == 0, "cannot mount /dev/vda: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+fn umount() -> Result<()> {
+    // SAFETY: umount(2) reads a string that ends with a zero.
+    match unsafe { libc::umount(MOUNTPOINT.as_ptr()) } {
+        0 => Ok(()),
+        _ => bail!("cannot unmount /mnt: {}", io::Error::last_os_error()),
+    }
+}
+
+fn millis(took: Duration) -> serde_json::Value {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into()
+}
