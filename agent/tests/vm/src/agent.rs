@@ -16,6 +16,8 @@ use crate::Guest;
 
 /// Where the agent under test serves.
 pub(crate) const LISTEN: &str = "127.0.0.1:10491";
+/// Where a second one serves, beside the first.
+pub(crate) const LISTEN_TOO: &str = "127.0.0.1:10492";
 
 /// What the agent logs once every probe is attached.
 const WATCHING: &str = "watching ext4";
@@ -24,6 +26,7 @@ const WATCHING: &str = "watching ext4";
 pub(crate) struct Agent {
     child: Child,
     log: JoinHandle<String>,
+    addr: SocketAddr,
 }
 
 /// What an agent left behind.
@@ -37,16 +40,22 @@ pub(crate) struct Ended {
 impl Agent {
     /// Starts `endiod run` and returns when it says that it is watching.
     pub(crate) fn start(args: &[&str]) -> Result<Agent> {
-        let run = ["run", "--format", "json", "--listen", LISTEN];
-        Agent::spawn(&[&run, args].concat())
+        Agent::start_at(LISTEN, args)
+    }
+
+    /// The same, serving there.
+    pub(crate) fn start_at(listen: &str, args: &[&str]) -> Result<Agent> {
+        let run = ["run", "--format", "json", "--listen", listen];
+        Agent::spawn(listen, &[&run, args].concat())
     }
 
     /// Starts `endiod record`, likewise.
     pub(crate) fn record(file: &str) -> Result<Agent> {
-        Agent::spawn(&["record", "--format", "json", "--output", file])
+        Agent::spawn(LISTEN, &["record", "--format", "json", "--output", file])
     }
 
-    fn spawn(args: &[&str]) -> Result<Agent> {
+    fn spawn(listen: &str, args: &[&str]) -> Result<Agent> {
+        let addr = listen.parse().context("not an address")?;
         let mut child = Command::new("endiod")
             .args(args)
             .stdout(Stdio::piped())
@@ -73,12 +82,12 @@ impl Agent {
             let log = log.join().unwrap_or_default();
             bail!("endiod ended with {status} before it watched:\n{log}");
         }
-        Ok(Agent { child, log })
+        Ok(Agent { child, log, addr })
     }
 
     /// Where it serves.
     pub(crate) fn addr(&self) -> SocketAddr {
-        LISTEN.parse().expect("LISTEN is an address")
+        self.addr
     }
 
     /// Sends a signal.

@@ -60,7 +60,7 @@ pub(super) fn buffered_line() -> impl Iterator<Item = &'static str> {
 
 /// Runs the workloads under an agent, checks what holds for all of them, and returns what was issued
 /// and what was seen.
-fn watch(
+pub(super) fn watch(
     guest: &Guest,
     name: &str,
     facts: &mut Facts,
@@ -79,13 +79,8 @@ fn watch(
     note(facts, &ended.summary);
     check_stream(&ended.summary)?;
     check_scrape(&scrape, &ended.summary)?;
-    let calls: u64 = issued.iter().map(Issued::sync_file_calls).sum();
-    let Summary { fsyncs, io_ends, findings, .. } = &ended.summary;
-    ensure!(calls > 0, "the workload caused no fsync");
-    balanced(&ended.summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
-    let spans = [fsyncs.started, fsyncs.completed];
-    balanced(&ended.summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
-    ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
+    check_fsyncs(&ended.summary, issued.iter().map(Issued::sync_file_calls).sum())?;
+    let Summary { io_ends, findings, .. } = &ended.summary;
     ensure!(
         ended.summary.missed() * MISSED_SHARE_MAX < ended.summary.emitted(),
         "the kernel skipped {} of {} hits: too many for a balance to prove anything",
@@ -129,6 +124,17 @@ pub(crate) fn check_stream(summary: &Summary) -> Result<()> {
     Ok(())
 }
 
+/// Every fsync is seen, and returned without an error.
+pub(super) fn check_fsyncs(summary: &Summary, calls: u64) -> Result<()> {
+    let fsyncs = &summary.fsyncs;
+    ensure!(calls > 0, "the workload caused no fsync");
+    balanced(summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
+    let spans = [fsyncs.started, fsyncs.completed];
+    balanced(summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
+    ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
+    Ok(())
+}
+
 /// Two sides of a balance. They must be equal, but for hits that the kernel skipped because the
 /// program was already running on that CPU, and counted: each explains a difference of one.
 fn balanced(
@@ -160,13 +166,19 @@ const BIO_END: &str = "ext4_end_bio";
 const PUTS: [&str; 2] = ["ext4_put_io_end", "ext4_put_io_end_defer"];
 const RELEASE: [&str; 2] = ["ext4_release_io_end", "ext4_release_io_end_exit"];
 
-/// born = released, attached = ended, every reference put once, nothing in flight after sync, no
-/// event without a start.
-fn check_io_ends(summary: &Summary) -> Result<()> {
+/// The same, and something was deferred.
+pub(super) fn check_io_ends(summary: &Summary) -> Result<()> {
     let io_ends = &summary.io_ends;
     ensure!(io_ends.born > 0, "no io_end was born: this run proves nothing");
     ensure!(io_ends.queued > 0, "no conversion was left to the worker: {io_ends:?}");
     ensure!(io_ends.bios_attached > 0, "no bio was attached: {io_ends:?}");
+    check_lives(summary)
+}
+
+/// born = released, attached = ended, every reference put once, nothing in flight after sync, no
+/// event without a start.
+pub(super) fn check_lives(summary: &Summary) -> Result<()> {
+    let io_ends = &summary.io_ends;
     ensure!(
         io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
         "objects are not conserved: {io_ends:?}"
@@ -187,7 +199,7 @@ fn check_io_ends(summary: &Summary) -> Result<()> {
     Ok(())
 }
 
-fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
+pub(super) fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
     let seen = &summary.direct_ios;
     let (entry, exit) = ("ext4_file_write_iter", "ext4_file_write_iter_exit");
     let (complete, completed) = ("ext4_dio_write_end_io", "ext4_dio_write_end_io_exit");
@@ -204,7 +216,7 @@ fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
 
 /// A scrape that shows everything up to now: gauges are set once a second, so ask until a new second
 /// has been counted.
-fn settled_scrape(agent: &Agent) -> Result<String> {
+pub(super) fn settled_scrape(agent: &Agent) -> Result<String> {
     let ticks = |scrape: &str| {
         let line =
             scrape.lines().find(|line| line.starts_with("endiod_events_total{kind=\"tick\"}"));
