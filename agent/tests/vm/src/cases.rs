@@ -84,14 +84,11 @@ macro_rules! cases {
 }
 
 cases! {
-    Core "probes_attach", always, conservation::probes_attach;
     Core "direct_io_is_conserved", always, conservation::direct;
     Core "buffered_io_is_conserved", always, conservation::buffered;
-    Core "mixed_io_is_conserved", always, conservation::mixed;
     Agent "sequence_numbers_survive_nesting", always, nesting::numbers_survive;
     Agent "loss_is_counted_and_accuses_nobody", always, loss::ring_overflow;
     Agent "a_stopped_agent_loses_and_recovers", always, loss::stopped_consumer;
-    Agent "the_programs_log_reaches_the_daemon", always, loss::log_lines;
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
     Core "doctor_meets_full", always, doctor::meets_full;

@@ -17,17 +17,6 @@ use crate::{
 /// a CPU while a task that was preempted inside it waits.
 const MISSED_SHARE_MAX: u64 = 20;
 
-/// Every probe of the table is attached, or absent because this kernel needs it not.
-pub(crate) fn probes_attach(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let ended = Agent::start(&[])?.stop(guest, "probes")?;
-    let probes = ended.summary.probes;
-    facts.insert("attached".into(), probes.attached.into());
-    facts.insert("absent".into(), probes.absent.into());
-    ensure!(probes.failed.is_empty(), "probes failed: {:?}", probes.failed);
-    ensure!(probes.attached > 20, "only {} probes are attached", probes.attached);
-    Ok(())
-}
-
 /// The commit's own line: from 5.5 on it reaches direct-I/O completions and fsync, no data io_end.
 pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let (issued, summary) = watch(guest, "direct", facts, &[&COMMIT_LINE])?;
@@ -43,14 +32,6 @@ pub(crate) fn buffered(guest: &Guest, facts: &mut Facts) -> Result<()> {
     check_io_ends(&summary)?;
     ensure!(summary.direct_ios.started == 0, "a buffered write was taken for direct I/O");
     Ok(())
-}
-
-/// Both at once, one after the other under one agent.
-pub(crate) fn mixed(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let (issued, summary) = watch(guest, "mixed", facts, &[&COMMIT_LINE, &line, &COMMIT_LINE])?;
-    check_io_ends(&summary)?;
-    check_direct(&summary, issued.iter().map(|issued| issued.direct_writes).sum())
 }
 
 /// The commit's line without O_DIRECT.

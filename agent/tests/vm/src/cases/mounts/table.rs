@@ -26,6 +26,9 @@ const JOURNALLED: &[(Counter, &str)] = &[
     (Queued, "what need not be converted is released at once"),
     (Direct, "direct writes go through the page cache (ext4_should_use_dio)"),
 ];
+/// The kernel enciphers pages, not requests, unless the device does (`fscrypt_dio_supported`).
+const ENCRYPTED: &[(Counter, &str)] =
+    &[(Direct, "direct writes of enciphered files go through the page cache")];
 const NOTHING: &[(Counter, &str)] = &[];
 
 macro_rules! mounts {
@@ -54,7 +57,7 @@ mounts! {
     "nodelalloc", "ext4", "-t ext4 -b 4096", "nodelalloc", Nothing, WRITTEN, always;
     "blocks of 1 KiB", "ext4", "-t ext4 -b 1024", "", Nothing, WRITTEN, always;
     "bigalloc", "ext4", "-t ext4 -b 4096 -O bigalloc -C 16384", "", Nothing, NOTHING, always;
-    "encrypted", "ext4", "-t ext4 -b 4096 -O encrypt", "", Encrypt, NOTHING, always;
+    "encrypted", "ext4", "-t ext4 -b 4096 -O encrypt", "", Encrypt, ENCRYPTED, always;
     "inline_data", "ext4", "-t ext4 -b 4096 -O inline_data", "", TinyFiles, NOTHING, always;
     "ext2", "ext2", "-t ext2 -b 4096", "", Nothing, WRITTEN, always;
     "ext3", "ext3", "-t ext3 -b 4096", "", Nothing, WRITTEN, always;
