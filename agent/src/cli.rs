@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use endiod::{event::Backend, source::kernel::Choice};
+
 use crate::cmd::{keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
 
 /// Watches ext4's write completions in the running kernel.
@@ -48,6 +50,55 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How the kernel is hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendChoice {
+    /// For each thing to see the first of the others that this kernel takes.
+    Auto,
+    /// Functions' entries and returns: everything is seen.
+    Fentry,
+    /// Raw tracepoints: lives, fsyncs and worker runs; no puts, no claims, no phases of fsync.
+    #[value(name = "raw_tp")]
+    RawTracepoint,
+    /// Functions' entries by kprobe: the kernel skips hits, so no verdict is certain.
+    Kprobe,
+}
+
+/// Whether a part is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Where it is needed.
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Flags of every verb that attaches.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct BackendArgs {
+    /// How the kernel is hooked; a back end that is named is the only one
+    #[arg(long, env = "ENDIOD_BACKEND", value_enum, default_value_t = BackendChoice::Auto)]
+    backend: BackendChoice,
+    /// Whether raw tracepoints may be put on the slab allocator: births and deaths of io_ends where
+    /// fentry is refused, at the price of a program at every slab allocation of the host, tens of ns each
+    #[arg(long, env = "ENDIOD_SLAB_TRACEPOINTS", value_enum, default_value_t = Part::Auto)]
+    slab_tracepoints: Part,
+}
+
+impl BackendArgs {
+    pub(crate) fn choice(self) -> Choice {
+        Choice {
+            backend: match self.backend {
+                BackendChoice::Auto => None,
+                BackendChoice::Fentry => Some(Backend::Fentry),
+                BackendChoice::RawTracepoint => Some(Backend::RawTracepoint),
+                BackendChoice::Kprobe => Some(Backend::Kprobe),
+            },
+            slab_tracepoints: self.slab_tracepoints == Part::Auto,
+        }
+    }
+}
+
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -76,6 +127,9 @@ pub(crate) struct WatchArgs {
         value_parser = ring_bytes
     )]
     pub(crate) ring_bytes: u32,
+    /// Back ends.
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
     /// Stop by itself after that many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
@@ -105,6 +159,9 @@ pub(crate) struct DoctorArgs {
     /// Load and attach nothing: say only what can be told without
     #[arg(long)]
     pub(crate) no_attach: bool,
+    /// Back ends.
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
     /// How the page is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -116,6 +173,9 @@ pub(crate) struct SelftestArgs {
     /// Directory on an ext4 that the canary is written to [default: the first writable mounted ext4]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Back ends.
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
     /// How the result is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -23,22 +23,22 @@ pub use report::{
 
 use crate::{
     detect::{DETECTORS, Detectors},
-    probes::{self, PROBES, Presence},
-    source::kernel::{Verdict, refusal_hint},
+    event::Backend,
+    probes::{self, Hook, PROBES, Presence, Witness},
+    source::kernel::{Absence, Verdict, brief, refusal_hint},
 };
 use facts::ext4_is_described;
 use surroundings::{defects_of, devices_of, kernel_of, privileges_of, programs_of};
 
-/// The probes of the requirement `basic`: an io_end from birth to release, and fsync.
-pub const BASIC: [&str; 8] = [
-    "ext4_init_io_end_exit",
-    "submit_bio",
-    "ext4_end_bio",
-    "ext4_put_io_end",
-    "ext4_put_io_end_defer",
-    "ext4_release_io_end",
-    "ext4_sync_file",
-    "ext4_sync_file_exit",
+/// What the requirement `basic` wants seen, each by one of these: an io_end from birth to release, and
+/// fsync.
+pub const BASIC: [&[Witness]; 6] = [
+    &[Witness::Birth],
+    &[Witness::Attach],
+    &[Witness::BioEnd, Witness::BioDone],
+    &[Witness::Release],
+    &[Witness::FsyncBegin],
+    &[Witness::FsyncEnd],
 ];
 
 /// Decides what the facts mean.
@@ -49,8 +49,8 @@ pub fn examine(facts: &Facts) -> Report {
     Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        basic: requirement(&probes, &[], |probe| BASIC.contains(&&*probe.program)),
-        full: requirement(&probes, &rules, |_| true),
+        basic: basic(&probes),
+        full: full(&probes, &rules),
         fix: fix(facts, &probes),
         kernel: kernel_of(facts),
         security: Security {
@@ -60,6 +60,7 @@ pub fn examine(facts: &Facts) -> Report {
             security_modules: facts.security_modules.clone(),
         },
         privileges: privileges_of(facts),
+        backends: backends_of(facts, &probes),
         probes,
         rules,
         programs: programs_of(facts),
@@ -69,14 +70,36 @@ pub fn examine(facts: &Facts) -> Report {
     }
 }
 
-fn requirement(probes: &[Probe], rules: &[Rule], counts: impl Fn(&Probe) -> bool) -> Requirement {
+fn basic(probes: &[Probe]) -> Requirement {
     let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
-    for probe in probes.iter().filter(|probe| counts(probe)) {
-        let line = || format!("probe {} {}", probe.program, probe.verdict.label());
+    for witnesses in BASIC {
+        let rows = || {
+            let rows = PROBES.iter().zip(probes);
+            rows.filter(|(row, _)| witnesses.contains(&row.witness)).map(|(_, probe)| probe)
+        };
+        let seen = [ProbeVerdict::Ok, ProbeVerdict::Degraded];
+        if rows().any(|probe| seen.contains(&probe.verdict)) {
+            continue;
+        }
+        let Some(first) = rows().next() else { continue };
+        let untried = rows().any(|probe| probe.verdict == ProbeVerdict::NotTried);
+        if untried { &mut unknown } else { &mut lacking }.push(line(first));
+    }
+    answer(lacking, unknown)
+}
+
+fn full(probes: &[Probe], rules: &[Rule]) -> Requirement {
+    let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
+    let by_fentry =
+        PROBES.iter().zip(probes).filter(|(row, _)| row.hook.backend() == Backend::Fentry);
+    for (_, probe) in by_fentry {
         match probe.verdict {
             ProbeVerdict::Ok | ProbeVerdict::NotNeeded => {}
-            ProbeVerdict::Missing | ProbeVerdict::Degraded => lacking.push(line()),
-            ProbeVerdict::NotTried => unknown.push(line()),
+            ProbeVerdict::NotTried => unknown.push(line(probe)),
+            ProbeVerdict::Missing
+            | ProbeVerdict::Degraded
+            | ProbeVerdict::Served
+            | ProbeVerdict::NotAsked => lacking.push(line(probe)),
         }
     }
     for rule in rules {
@@ -86,6 +109,14 @@ fn requirement(probes: &[Probe], rules: &[Rule], counts: impl Fn(&Probe) -> bool
             Arming::NotTried => unknown.push(format!("rule {} not tried", rule.rule)),
         }
     }
+    answer(lacking, unknown)
+}
+
+fn line(probe: &Probe) -> String {
+    format!("probe {} {}", probe.program, probe.verdict.label())
+}
+
+fn answer(lacking: Vec<String>, unknown: Vec<String>) -> Requirement {
     match (lacking.is_empty(), unknown.is_empty()) {
         (false, _) => Requirement { answer: Answer::Lacks, why: lacking },
         (true, false) => Requirement { answer: Answer::Unknown, why: unknown },
@@ -96,15 +127,21 @@ fn requirement(probes: &[Probe], rules: &[Rule], counts: impl Fn(&Probe) -> bool
 fn probes_of(facts: &Facts) -> Vec<Probe> {
     let mut found: Vec<_> =
         PROBES.iter().enumerate().map(|(at, probe)| probe_of(facts, at, probe)).collect();
-    let missing: Vec<_> = found
+    let missing: Vec<_> = PROBES
         .iter()
-        .filter(|probe| probe.verdict == ProbeVerdict::Missing)
-        .map(|probe| (probe.function.clone(), probe.program.clone()))
+        .zip(&found)
+        .filter(|(_, probe)| probe.verdict == ProbeVerdict::Missing)
+        .map(|(row, _)| row)
         .collect();
-    for probe in found.iter_mut().filter(|probe| probe.verdict == ProbeVerdict::Ok) {
-        if let Some((_, other)) = missing.iter().find(|(function, _)| *function == probe.function) {
+    for (row, probe) in PROBES.iter().zip(&mut found) {
+        let other_end = |other: &&&probes::Probe| {
+            other.function == row.function && other.hook.backend() == row.hook.backend()
+        };
+        if let Some(other) = missing.iter().find(other_end)
+            && probe.verdict == ProbeVerdict::Ok
+        {
             probe.verdict = ProbeVerdict::Degraded;
-            probe.why = Some(format!("its other end, {other}, is missing"));
+            probe.why = Some(format!("its other end, {}, is missing", other.program));
         }
     }
     found
@@ -112,9 +149,7 @@ fn probes_of(facts: &Facts) -> Vec<Probe> {
 
 fn probe_of(facts: &Facts, at: usize, probe: &probes::Probe) -> Probe {
     let (verdict, why) = probe_verdict(facts, at, probe);
-    // The table's "nothing" is for kernels without the function; where it exists, its events are lost.
-    let lost = if probe.without == "nothing" { probe.witnesses } else { probe.without };
-    let lost = (verdict == ProbeVerdict::Missing).then(|| lost.to_owned());
+    let lost = (verdict == ProbeVerdict::Missing).then(|| probe.loss().to_owned());
     Probe {
         program: probe.program.to_owned(),
         function: probe.function.to_owned(),
@@ -134,12 +169,20 @@ fn probe_verdict(
     if let Attempt::Tried(tried) = &facts.attempt {
         return match &tried.verdicts[at] {
             Verdict::Attached => (ProbeVerdict::Ok, None),
-            Verdict::Absent(on) => (ProbeVerdict::NotNeeded, Some((*on).to_owned())),
+            Verdict::Absent(absence) => {
+                let verdict = match absence {
+                    Absence::NotHere(_) | Absence::NotNeeded(_) => ProbeVerdict::NotNeeded,
+                    Absence::Served { .. } => ProbeVerdict::Served,
+                    Absence::NotAsked(_) => ProbeVerdict::NotAsked,
+                };
+                (verdict, Some(absence.to_string()))
+            }
             Verdict::Failed(reason) => (ProbeVerdict::Missing, Some(reason.clone())),
         };
     }
     // Which functions exist is known without attaching.
     let exists = facts.btf.as_ref().ok().map(|btf| btf.functions.contains(probe.function));
+    let exists = exists.filter(|_| probe.hook != Hook::Tracepoint);
     match (exists, probe.presence, &facts.attempt) {
         (Some(false), Presence::Some(on), _) if ext4_is_described(facts) => {
             (ProbeVerdict::NotNeeded, Some(on.to_owned()))
@@ -155,6 +198,59 @@ fn probe_verdict(
         }
         (None, ..) => (ProbeVerdict::NotTried, Some("--no-attach".to_owned())),
     }
+}
+
+/// One row per back end: what it serves, and why it does not serve more.
+fn backends_of(facts: &Facts, probes: &[Probe]) -> Vec<report::Backend> {
+    [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe]
+        .into_iter()
+        .map(|backend| {
+            let rows = || {
+                let rows = PROBES.iter().zip(probes);
+                rows.filter(|(row, _)| row.hook.backend() == backend).map(|(_, probe)| probe)
+            };
+            let seen = [ProbeVerdict::Ok, ProbeVerdict::Degraded];
+            let attached = rows().filter(|probe| seen.contains(&probe.verdict)).count();
+            let why_of = |verdict| {
+                rows().find(|probe| probe.verdict == verdict).and_then(|probe| probe.why.as_deref())
+            };
+            let mut why: Vec<String> = Vec::new();
+            if let Some(refused) = why_of(ProbeVerdict::Missing).or_else(|| refused(facts, backend)) {
+                why.push(format!("refused: {}", brief(refused)));
+            } else if attached == 0 {
+                let others = [ProbeVerdict::NotTried, ProbeVerdict::NotAsked, ProbeVerdict::Served];
+                why.extend(others.into_iter().find_map(why_of).map(str::to_owned));
+            }
+            if rows().any(|probe| probe.function.starts_with("kmem_") && seen.contains(&probe.verdict)) {
+                why.push(
+                    "its slab tracepoints run at every slab allocation of the host, tens of ns each \
+                     (--slab-tracepoints off)"
+                        .to_owned(),
+                );
+            }
+            if backend == Backend::Kprobe && attached > 0 {
+                why.push("the kernel skips hits of kprobes, so no verdict is certain".to_owned());
+            }
+            report::Backend {
+                backend: backend.label().to_owned(),
+                probes: attached,
+                why: why.join("; "),
+            }
+        })
+        .collect()
+}
+
+/// Why that back end was refused where another serves in its place.
+fn refused(facts: &Facts, backend: Backend) -> Option<&str> {
+    let Attempt::Tried(tried) = &facts.attempt else { return None };
+    PROBES.iter().zip(&tried.verdicts).find_map(|(row, verdict)| match verdict {
+        Verdict::Absent(Absence::Served { refused: Some(reason), .. })
+            if row.hook.backend() == backend =>
+        {
+            Some(&**reason)
+        }
+        _ => None,
+    })
 }
 
 /// Armed as the pipeline arms: by the functions of the probes that attach.

@@ -19,6 +19,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// Longest function that is believed, bytes: what is longer is a gap in the list of symbols.
+const FUNCTION_LEN_MAX: u64 = 1 << 16;
+
 /// A host's `/proc` and `/sys`.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -165,23 +168,44 @@ impl Host {
     /// # Errors
     /// `/proc/kallsyms` cannot be read.
     pub fn symbols(&self, names: &[&str]) -> io::Result<HashMap<String, u64>> {
-        let file = fs::File::open(self.root.join("proc/kallsyms"))?;
         let mut found = HashMap::new();
-        for line in io::BufReader::with_capacity(1 << 16, file).lines() {
-            let line = line?;
-            let mut words = line.split_ascii_whitespace();
-            let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
-            else {
-                continue;
-            };
-            if names.contains(&name)
-                && let Ok(address) = u64::from_str_radix(address, 16)
-                && address != 0
-            {
+        self.each_symbol(|address, name| {
+            if names.contains(&name) && address != 0 {
                 found.entry(name.to_owned()).or_insert(address);
             }
-        }
+        })?;
         Ok(found)
+    }
+
+    /// Length of the symbol at `address`, bytes: up to the next one, wherever that is listed. `None`
+    /// if that is further than any function is long.
+    ///
+    /// # Errors
+    /// `/proc/kallsyms` cannot be read.
+    pub fn symbol_len(&self, address: u64) -> io::Result<Option<u64>> {
+        let mut len = FUNCTION_LEN_MAX + 1;
+        self.each_symbol(|other, _| {
+            if other > address {
+                len = len.min(other - address);
+            }
+        })?;
+        Ok(Some(len).filter(|len| *len <= FUNCTION_LEN_MAX))
+    }
+
+    fn each_symbol(&self, mut take: impl FnMut(u64, &str)) -> io::Result<()> {
+        let file = fs::File::open(self.root.join("proc/kallsyms"))?;
+        let mut reader = io::BufReader::with_capacity(1 << 16, file);
+        let mut line = String::new();
+        while reader.read_line(&mut line)? > 0 {
+            let mut words = line.split_ascii_whitespace();
+            if let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
+                && let Ok(address) = u64::from_str_radix(address, 16)
+            {
+                take(address, name);
+            }
+            line.clear();
+        }
+        Ok(())
     }
 
     /// The root that all paths are under.
@@ -205,6 +229,21 @@ mod tests {
         assert_eq!(parse_version("5.14.0-503.el9.x86_64"), Some((5, 14)));
         assert_eq!(parse_version("7.3-rc4"), Some((7, 3)));
         assert_eq!(parse_version("linux"), None);
+    }
+
+    #[test]
+    fn a_symbol_ends_where_the_next_one_begins_in_whatever_order_they_are_listed() {
+        let dir = std::env::temp_dir().join(format!("endiod-kallsyms-{}", std::process::id()));
+        fs::create_dir_all(dir.join("proc")).unwrap();
+        let list = "ffffffff81000400 t far\nffffffff81000100 T one\nffffffff81000180 t next\n\
+                    ffffffffc0000000 t mod [ext4]\n0000000000000000 t hidden\n";
+        fs::write(dir.join("proc/kallsyms"), list).unwrap();
+        let host = Host::at(&dir);
+        let found = host.symbols(&["one", "mod", "hidden"]).unwrap();
+        assert_eq!((found["one"], found.get("hidden")), (0xffff_ffff_8100_0100, None));
+        assert_eq!(host.symbol_len(found["one"]).unwrap(), Some(0x80));
+        assert_eq!(host.symbol_len(found["mod"]).unwrap(), None);
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

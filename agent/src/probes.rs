@@ -100,6 +100,24 @@ pub struct Probe {
     pub without: &'static str,
 }
 
+impl Probe {
+    /// What is lost where the function exists and is not probed; the table's "nothing" is for kernels
+    /// without it.
+    pub fn loss(&self) -> &'static str {
+        if self.without == "nothing" { self.witnesses } else { self.without }
+    }
+
+    /// Whether it is hooked to ext4's own code, which may be a module.
+    pub fn is_ext4(&self) -> bool {
+        self.function.starts_with("ext4_")
+    }
+
+    /// Whether it runs at every slab allocation of the host.
+    pub fn is_slab(&self) -> bool {
+        self.function.starts_with("kmem_cache_")
+    }
+}
+
 macro_rules! probes {
     ($( $hook:ident $program:ident, $function:ident, $witness:ident, $presence:expr, $witnesses:literal, $without:literal; )*) => {
         /// Every probe.

@@ -158,6 +158,15 @@ pub(crate) fn count_untracked() {
     }
 }
 
+/// Counts a walk that ended at its bound.
+#[inline(always)]
+pub(crate) fn count_walk_cut() {
+    if let Some(counters) = CPUS.get_ptr_mut(0) {
+        // SAFETY: the map's value is live for ever.
+        increment(unsafe { &raw mut (*counters).walks_cut });
+    }
+}
+
 /// Says in the daemon's log that records are lost, at most once a second and CPU.
 #[inline(never)]
 fn report_drop(counters: *mut CpuCounters, dropped: u64) {

@@ -65,6 +65,28 @@ constants! {
     KIOCB_KI_FLAGS: u32,
     /// `iov_iter.count`.
     IOV_ITER_COUNT: u32,
+    /// Address of `bio_chain_endio`, the end of a part that was split off.
+    BIO_CHAIN_ENDIO: u64,
+    /// Address of `ext4_init_io_end`.
+    EXT4_INIT_IO_END: u64,
+    /// Length of its code, bytes.
+    EXT4_INIT_IO_END_LEN: u64,
+    /// Address of `ext4_end_io_rsv_work`.
+    EXT4_END_IO_RSV_WORK: u64,
+    /// `ext4_inode_info.i_rsv_conversion_list`.
+    EXT4_INODE_RSV_LIST: u32,
+    /// `bio.bi_next`.
+    BIO_BI_NEXT: u32,
+    /// `request.bio`.
+    REQUEST_BIO: u32,
+    /// `work_struct.func`.
+    WORK_FUNC: u32,
+    /// Which argument of the tracepoint `block_bio_queue` is the bio: 0, or 1 before 5.11.
+    BIO_QUEUE_ARG: u32,
+    /// 1 where argument 2 of the tracepoint `kmem_cache_alloc` is the cache.
+    KMEM_ALLOC_CACHE: u32,
+    /// 1 where argument 2 of the tracepoint `kmem_cache_free` is the cache, and memory still intact.
+    KMEM_FREE_CACHE: u32,
     /// Arguments of `blkdev_issue_flush`: 1, or 2 before 5.12; its return value follows them.
     FLUSH_ARGS: u32,
 }
@@ -98,6 +120,12 @@ pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
     let sb = read::<u64>(inode, &INODE_I_SB)?;
     let dev = read::<u32>(sb, &SUPER_BLOCK_S_DEV)?;
     Some((ino, dev))
+}
+
+/// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address.
+#[inline(always)]
+pub(crate) fn inode_of_work(work: u64) -> u64 {
+    work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_VFS_INODE.load())
 }
 
 /// Thread id of the current task.

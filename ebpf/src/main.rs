@@ -1,7 +1,8 @@
 //! endiod's programs: the entry of the BPF object.
 //!
 //! Each file under `probes/` watches one area of the kernel; a program is named after the function
-//! it hooks (`_exit` for fexit). All of them write through `emit`.
+//! it hooks (`_exit` for fexit, `tp_` before
+//! a tracepoint's name, `kprobe_` for a kprobe). All of them write through `emit`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
@@ -12,11 +13,15 @@ mod kernel;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod probes {
+    mod block;
     mod direct_io;
     mod fsync;
     mod hello;
     mod io_end;
     mod nesting;
+    mod seen;
+    mod slab;
+    mod worker;
 }
 
 /// The kernel gives GPL-only helpers (`bpf_probe_read_kernel`) to compatible licences only.

@@ -1,10 +1,11 @@
 //! Every map of the programs, its size and what happens when it is full.
 //!
-//! The agent may change sizes at load time; no map here holds lifecycle state.
+//! The agent may change sizes at load time; the only lifecycle state here is which
+//! io_ends live, which the slab tracepoints must know to tell a release from any other free.
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use endiod_wire::wire::CpuCounters;
 
@@ -28,3 +29,21 @@ pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> = HashMap::with_max_entries
 /// saw already, and ignores.
 #[map]
 pub(crate) static RELEASING: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+
+/// Live io_ends, where the slab tracepoints watch: bits of `probes/slab.rs`. Full: the newcomer's release
+/// is not seen, and counted.
+#[map]
+pub(crate) static LIVE_IO_ENDS: HashMap<u64, u64> = HashMap::with_max_entries(32_768, 0);
+
+/// What the slab tracepoints know, one entry; never full.
+#[map]
+pub(crate) static SLAB: Array<Slab> = Array::with_max_entries(1, 0);
+
+/// The value of [`SLAB`].
+#[repr(C)]
+pub(crate) struct Slab {
+    /// The cache of io_ends, 0 until one was born.
+    pub(crate) cache: u64,
+    /// 1 once a free was seen, so that what enters [`LIVE_IO_ENDS`] leaves it.
+    pub(crate) frees_watched: u64,
+}

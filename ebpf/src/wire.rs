@@ -202,7 +202,8 @@ records! {
     2 RangeAdded "range_added" {
         /// Address of the io_end.
         io_end: u64,
-        /// `ext4_io_end_vec`, or a negative errno as the kernel's error pointer.
+        /// `ext4_io_end_vec`, or a negative errno as the kernel's error pointer; 0 from a kprobe, which
+        /// sees the entry only.
         vec: u64,
     }
     /// fentry `submit_bio` of a bio whose `bi_end_io` is `ext4_end_bio`.
@@ -540,6 +541,12 @@ records! {
 
 /// Records per run of the interrupted program of the nesting test.
 pub const NESTING_LONG_RUN: u32 = 32;
+
+/// Bios of one request that `block_rq_complete` walks; a longer walk is cut and counted.
+pub const RQ_BIOS_MAX: u32 = 128;
+
+/// io_ends of one inode's list that `workqueue_execute_start` walks; a longer walk is cut and counted.
+pub const LISTED_MAX: u32 = 128;
 
 /// Sequence lanes of one CPU: lane 0, and one per nesting depth where fetch-and-add is missing.
 pub const LANES: usize = 8;

@@ -18,7 +18,7 @@ const EXIT_LACKS: u8 = 1;
 const EXIT_UNKNOWN: u8 = 2;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let facts = doctor::gather(&Host::default(), !args.no_attach)?;
+    let facts = doctor::gather(&Host::default(), (!args.no_attach).then(|| args.backend.choice()))?;
     let report = doctor::examine(&facts);
     match args.format {
         Format::Text => print!("{report}"),

@@ -54,7 +54,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let tape = || Tape::create(args).map(Some);
     let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
-    let mut watch = Watch::start(&host, args.watch.ring_bytes, metrics, heartbeat, keeper, tape)?;
+    let mut watch = Watch::start(&host, &args.watch, metrics, heartbeat, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     let (summary, tape) = watch.finish().await;

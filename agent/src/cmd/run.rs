@@ -53,8 +53,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
         },
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
-    let mut watch =
-        Watch::start(&host, args.watch.ring_bytes, metrics, heartbeat, keeper, || Ok(None))?;
+    let mut watch = Watch::start(&host, &args.watch, metrics, heartbeat, keeper, || Ok(None))?;
     // Set once, here.
     let _ = watching.set(());
     let stop = tokio::select! {

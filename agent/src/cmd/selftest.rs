@@ -24,7 +24,7 @@ use endiod::{
     host::Host,
     lifecycle::Lifecycle,
     probes::{self, PROBES},
-    source::kernel::{KernelSource, Verdict},
+    source::kernel::{Choice, KernelSource, Verdict},
 };
 use tokio::time::{sleep, timeout};
 
@@ -67,7 +67,7 @@ async fn selftest(args: &SelftestArgs) -> Result<Outcome> {
         Some(dir) => Canary::create(dir)?,
         None => Canary::on_first_writable(&host)?,
     };
-    let mut watch = Watch::open(&host, &canary)?;
+    let mut watch = Watch::open(&host, &canary, args.backend.choice())?;
     let mut rounds = 0;
     while rounds < ROUNDS_MAX && !watch.sighting.is_whole() {
         rounds += 1;
@@ -96,8 +96,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn open(host: &Host, canary: &Canary) -> Result<Watch> {
-        let source = KernelSource::open(host, RING_BYTES)?;
+    fn open(host: &Host, canary: &Canary, choice: Choice) -> Result<Watch> {
+        let source = KernelSource::open(host, RING_BYTES, choice)?;
         let mut lifecycle = Lifecycle::default();
         let verdicts = (0..).map(ProbeId).zip(source.verdicts());
         let mut attached = verdicts.filter(|(_, verdict)| **verdict == Verdict::Attached);

@@ -23,7 +23,7 @@ use endiod::{
     pipeline::{PROGRAM, Pipeline, SPANS},
     probes::PROBES,
     report::Summary,
-    source::kernel::{KernelSource, Verdict},
+    source::kernel::{self, KernelSource, Verdict},
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -31,6 +31,7 @@ use tokio::{
 };
 
 use super::{keep::Keeper, record::Tape};
+use crate::cli::WatchArgs;
 
 /// How long records may wait in the ring: the programs wake the agent for the first one only.
 const DRAIN_DELAY: Duration = Duration::from_millis(5);
@@ -93,20 +94,21 @@ pub(crate) struct Watch {
     /// Devices that the stream has a name for.
     named: BTreeMap<DevId, String>,
     untracked: u64,
+    walks_cut: u64,
 }
 
 impl Watch {
     /// Attaches; `tape` is asked for once that worked.
     pub(crate) fn start(
         host: &Host,
-        ring_bytes: u32,
+        args: &WatchArgs,
         metrics: Metrics,
         heartbeat: Heartbeat,
         keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
         let key = random_key()?;
-        let source = KernelSource::open(host, ring_bytes)?;
+        let source = KernelSource::open(host, args.ring_bytes, args.backend.choice())?;
         let tape = tape()?;
         let mut watch = Watch {
             source,
@@ -117,6 +119,7 @@ impl Watch {
             mounts: Mounts::default(),
             named: BTreeMap::new(),
             untracked: 0,
+            walks_cut: 0,
         };
         watch.source.announce(key, &mut |record| watch.takers.take(record));
         watch.refresh_devices();
@@ -134,10 +137,15 @@ impl Watch {
                 Verdict::Absent(_) => absent += 1,
                 Verdict::Failed(reason) => {
                     failed += 1;
-                    let (program, lost) = (probe.program, probe.without);
-                    log::warn!("probe {program} failed: {reason}; lost: {lost}");
+                    log::debug!("probe {} failed: {reason}", probe.program);
                 }
             }
+        }
+        for line in kernel::serving(self.source.verdicts()) {
+            log::info!("{line}");
+        }
+        for (why, witnesses) in self.unseen() {
+            log::warn!("not seen: {}; because: {why}", witnesses.join(", "));
         }
         let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
         let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
@@ -154,6 +162,15 @@ impl Watch {
              failed, {absent} not needed here"
         );
         Ok(())
+    }
+
+    /// What is not seen, by the reason.
+    fn unseen(&self) -> BTreeMap<String, Vec<&'static str>> {
+        let mut unseen: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (probe, why) in kernel::lost(self.source.verdicts()) {
+            unseen.entry(why).or_default().push(probe.witnesses);
+        }
+        unseen
     }
 
     /// Watches until a signal, the end of `duration` or of the tape; says which it was.
@@ -215,6 +232,12 @@ impl Watch {
             let more = untracked.saturating_sub(self.untracked);
             self.metrics.events_lost(PROGRAM, SPANS, more);
             self.untracked = untracked;
+        }
+        if let Some(walks_cut) = self.source.walks_cut().filter(|cut| *cut > self.walks_cut) {
+            if self.walks_cut == 0 {
+                log::warn!("a request or an inode's list was longer than what a program walks");
+            }
+            self.walks_cut = walks_cut;
         }
     }
 

@@ -3,14 +3,14 @@
 //! `gather` asks `host`, `devices` and `source::kernel`; it opens no file itself and judges nothing.
 //! What could not be told is an `Option` or carries the reason.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::{
     devices::{DeviceReader, Found},
     generation::{self, Upstream},
     host::{Host, Preemption},
     probes::PROBES,
-    source::kernel::{self, DryRun, KernelError, btf::Btf},
+    source::kernel::{self, Choice, DryRun, KernelError, Symbols, btf::Btf},
 };
 
 /// A function that every ext4 has: where its BTF is, ext4's code is described.
@@ -101,11 +101,11 @@ pub enum DoctorError {
     },
 }
 
-/// Gathers them; with `attach`, every program is loaded, attached and taken away at once.
+/// Gathers them; with a choice of back ends, programs are loaded, attached and taken away at once.
 ///
 /// # Errors
 /// The kernel is older than every one that endiod runs on, or its release cannot be read.
-pub fn gather(host: &Host, attach: bool) -> Result<Facts, DoctorError> {
+pub fn gather(host: &Host, attach: Option<Choice>) -> Result<Facts, DoctorError> {
     let release =
         host.release().map_err(|source| KernelError::Io { what: "the kernel release", source })?;
     let Some(upstream) = Upstream::parse(&release) else {
@@ -116,7 +116,7 @@ pub fn gather(host: &Host, attach: bool) -> Result<Facts, DoctorError> {
     }
     let upstream =
         upstream.refined(host.version_text().as_deref(), host.version_signature().as_deref());
-    let symbols = host.symbols(kernel::SYMBOLS).unwrap_or_default();
+    let symbols = Symbols::read(host).unwrap_or_default();
     let types = types(host, attach, &symbols);
     Ok(Facts {
         release,
@@ -129,7 +129,7 @@ pub fn gather(host: &Host, attach: bool) -> Result<Facts, DoctorError> {
         unprivileged_bpf_disabled: host.unprivileged_bpf_disabled(),
         security_modules: host.security_modules(),
         missing_capability: host.missing_capability(),
-        addresses_shown: symbols.contains_key("ext4_end_bio"),
+        addresses_shown: symbols.address("ext4_end_bio").is_some(),
         attempt: types.attempt,
         devices: DeviceReader::under(host.root()).read().map_err(|error| error.to_string()),
     })
@@ -142,11 +142,11 @@ struct Types {
     attempt: Attempt,
 }
 
-fn types(host: &Host, attach: bool, symbols: &HashMap<String, u64>) -> Types {
+fn types(host: &Host, attach: Option<Choice>, symbols: &Symbols) -> Types {
     let without = |error: KernelError| Types {
         btf: Err(error.to_string()),
         described_in_vmlinux: false,
-        attempt: if attach { failed(&error) } else { Attempt::Skipped },
+        attempt: if attach.is_some() { failed(&error) } else { Attempt::Skipped },
     };
     let bytes = match kernel::read_btf(host) {
         Ok(bytes) => bytes,
@@ -165,7 +165,9 @@ fn types(host: &Host, attach: bool, symbols: &HashMap<String, u64>) -> Types {
         module_size_bytes: module_bytes.as_ref().map(|bytes| bytes.len() as u64),
         functions: wanted.filter(|function| top.has_function(function)).collect(),
     };
-    let attempt = match attach.then(|| kernel::dry_run(host, &vmlinux, symbols)) {
+    let attempt = match attach
+        .map(|choice| kernel::dry_run(host, &vmlinux, module_bytes.as_deref(), symbols, choice))
+    {
         None => Attempt::Skipped,
         Some(Ok(tried)) => Attempt::Tried(tried),
         Some(Err(error)) => failed(&error),

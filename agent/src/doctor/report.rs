@@ -50,6 +50,10 @@ words! {
         Degraded = "degraded",
         /// This kernel has no such function, and something else stands in.
         NotNeeded = "not needed",
+        /// Another back end serves what it witnesses.
+        Served = "served",
+        /// The caller named another back end, or turned it off.
+        NotAsked = "not asked",
         /// It does not attach: what it witnesses is lost.
         Missing = "missing",
         /// It was not tried.
@@ -89,9 +93,9 @@ page! {
         schema: u32,
         /// Version of endiod.
         version: String,
-        /// `basic`: io_end birth to release, and fsync.
+        /// `basic`: io_end birth to release, and fsync, by whichever back end.
         basic: Requirement,
-        /// `full`: every probe that this kernel needs, and every rule armed.
+        /// `full`: all by fentry that this kernel has, and every rule armed.
         full: Requirement,
         /// What to do about what is missing, where that is known.
         fix: Option<String>,
@@ -101,6 +105,8 @@ page! {
         security: Security,
         /// Per feature, whether this process may use it.
         privileges: Vec<Privilege>,
+        /// In the order in which they are preferred.
+        backends: Vec<Backend>,
         /// In the order of `PROBES`.
         probes: Vec<Probe>,
         /// In the order of `DETECTORS`.
@@ -164,19 +170,28 @@ page! {
         /// Why not.
         why: Option<String>,
     }
+    /// A back end.
+    Backend {
+        /// Its name: `fentry`, `raw_tp` or `kprobe`.
+        backend: String,
+        /// Probes that attach by it.
+        probes: usize,
+        /// Why no more of them do, and what it costs.
+        why: String,
+    }
     /// A probe.
     Probe {
         /// Name of the program.
         program: String,
-        /// The kernel function.
+        /// The kernel function, or the tracepoint.
         function: String,
-        /// How it attaches: `fentry` or `fexit`.
+        /// How it attaches: `fentry`, `fexit`, `raw_tp` or `kprobe`.
         backend: String,
         /// What it witnesses.
         witnesses: String,
         /// What became of it.
         verdict: ProbeVerdict,
-        /// Why it is not `ok`; for `not_needed`, where the function exists and what stands in.
+        /// Why it is not `ok`; for `served`, by which, and why not by this one; for `not_needed`, where the function exists and what stands in.
         why: Option<String>,
         /// What is lost without it, if it is missing.
         lost: Option<String>,
@@ -202,6 +217,8 @@ page! {
         numbering_why: String,
         /// Whether the kernel counts hits it skipped; `None` if nothing attached.
         misses_counted: Option<bool>,
+        /// The same of kprobes; `None` if no kprobe attached.
+        kprobe_misses_counted: Option<bool>,
     }
     /// A block device with a mounted ext4.
     Device {

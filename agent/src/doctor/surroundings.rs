@@ -10,7 +10,8 @@ use crate::{
     generation::{self, Functions},
     host::Preemption,
     known_defects::{Affected, KNOWN_DEFECTS, SeenBy, affects},
-    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, Verdict},
+    probes::{Hook, PROBES},
+    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, KPROBE_MISSES_FROM, Verdict},
 };
 
 pub(super) fn kernel_of(facts: &Facts) -> Kernel {
@@ -137,13 +138,19 @@ pub(super) fn programs_of(facts: &Facts) -> Programs {
             format!("BPF has no atomic fetch-and-add before {major}.{minor}: a counter per depth");
         ("lanes", why)
     };
+    let tried = match &facts.attempt {
+        Attempt::Tried(tried) => Some(tried),
+        Attempt::Skipped | Attempt::NotPermitted(_) | Attempt::Impossible(_) => None,
+    };
     Programs {
         numbering: numbering.to_owned(),
         numbering_why: why,
-        misses_counted: match &facts.attempt {
-            Attempt::Tried(tried) => tried.misses_counted,
-            Attempt::Skipped | Attempt::NotPermitted(_) | Attempt::Impossible(_) => None,
-        },
+        misses_counted: tried.and_then(|tried| tried.misses_counted),
+        kprobe_misses_counted: tried.and_then(|tried| {
+            let mut rows = PROBES.iter().zip(&tried.verdicts);
+            rows.any(|(row, verdict)| row.hook == Hook::Kprobe && *verdict == Verdict::Attached)
+                .then_some(facts.upstream.series >= KPROBE_MISSES_FROM)
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ impl fmt::Display for Report {
         page.verdict(self);
         page.kernel(self);
         page.privileges(self);
+        page.backends(self);
         page.probes(self);
         page.rules(self);
         page.devices(self);
@@ -115,7 +116,11 @@ impl Page {
             Some(false) => "not counted: this kernel has no such counter (from 5.12), and no guard",
             None => "unknown: nothing attached",
         };
-        self.row("skipped hits", misses);
+        let kprobes = match programs.kprobe_misses_counted {
+            Some(false) => "; those of kprobes are skipped and not counted (before 6.7)",
+            Some(true) | None => "",
+        };
+        self.row("skipped hits", &format!("{misses}{kprobes}"));
     }
 
     fn privileges(&mut self, report: &Report) {
@@ -124,6 +129,19 @@ impl Page {
             let head = format!("  {:<LABEL$}{:<24}", row.verdict.label(), row.feature);
             let why = row.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
             self.wrapped(&head, &format!("needs {}{why}", row.needs));
+        }
+    }
+
+    fn backends(&mut self, report: &Report) {
+        self.section("Back ends");
+        for row in &report.backends {
+            let count = match row.probes {
+                0 => String::new(),
+                1 => "1 probe".to_owned(),
+                count => format!("{count} probes"),
+            };
+            let parts = [&*count, &*row.why].into_iter().filter(|part| !part.is_empty());
+            self.row(&row.backend, &parts.collect::<Vec<_>>().join("; "));
         }
     }
 
@@ -137,6 +155,8 @@ impl Page {
             ProbeVerdict::Missing,
             ProbeVerdict::NotTried,
             ProbeVerdict::NotNeeded,
+            ProbeVerdict::Served,
+            ProbeVerdict::NotAsked,
         ] {
             if count(verdict) > 0 {
                 // Writing to a String cannot fail.
@@ -150,16 +170,17 @@ impl Page {
             let more = if has_more { "; the verifier's words are in --format json" } else { "" };
             self.row("all of them", &format!("{reason}{more}"));
         }
-        for pair in probes.chunk_by(is_same_function) {
+        let shown: Vec<_> = probes.iter().filter(|probe| is_shown(probes, probe)).collect();
+        for pair in shown.chunk_by(|left, right| is_same_function(left, right)) {
             self.probe(pair, common);
         }
     }
 
     /// One line for the probes of one function that share a fate.
-    fn probe(&mut self, probes: &[Probe], common: Option<&str>) {
+    fn probe(&mut self, probes: &[&Probe], common: Option<&str>) {
         let [first, ..] = probes else { return };
         let join = |member: fn(&Probe) -> Option<&str>, with: &str| {
-            let mut texts: Vec<_> = probes.iter().filter_map(member).collect();
+            let mut texts: Vec<_> = probes.iter().copied().filter_map(member).collect();
             texts.dedup();
             texts.join(with)
         };
@@ -241,6 +262,25 @@ fn answer(requirement: &Requirement) -> String {
 fn pieces(word: &str, width_max: usize) -> impl Iterator<Item = String> {
     let letters: Vec<char> = word.chars().collect();
     letters.chunks(width_max).map(String::from_iter).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether it says more than the section about back ends: not what another back end serves, and not the
+/// last of several that were refused for the same function.
+fn is_shown(probes: &[Probe], probe: &Probe) -> bool {
+    let stands_in = probe.backend == "raw_tp" || probe.backend == "kprobe";
+    let known = || {
+        probes.iter().any(|other| {
+            other.function == probe.function
+                && other.backend != probe.backend
+                && other.verdict == ProbeVerdict::Missing
+        })
+    };
+    match probe.verdict {
+        ProbeVerdict::Ok | ProbeVerdict::Degraded => true,
+        ProbeVerdict::Served | ProbeVerdict::NotAsked => false,
+        ProbeVerdict::NotNeeded | ProbeVerdict::NotTried => !stands_in,
+        ProbeVerdict::Missing => !(stands_in && known()),
+    }
 }
 
 fn is_same_function(left: &Probe, right: &Probe) -> bool {

@@ -129,7 +129,7 @@ pub const FSYNC_OPS: &[&str] = &["fsync", "fdatasync", "range_sync", "range_data
 /// How sure a verdict is.
 pub const CONFIDENCES: &[&str] = &["certain", "likely"];
 /// Back ends of probes.
-pub const BACKENDS: &[&str] = &["fentry", "raw_tracepoint", "kprobe"];
+pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe"];
 
 /// Error numbers with a label of their own: what ext4 and jbd2 return on these paths, and what the
 /// block layer makes of a failed bio (`blk_errors`, block/blk-core.c, 5.10 to 7.3).

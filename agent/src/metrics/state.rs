@@ -88,7 +88,7 @@ impl Metrics {
         self.0.suppressed.with_label_values(&[rule, reason]).inc_by(count);
     }
 
-    /// `probe` is attached to `function` by `backend` (`fentry`, `raw_tracepoint`, `kprobe`).
+    /// `probe` is attached to `function` by `backend` (`fentry`, `raw_tp`, `kprobe`).
     pub fn probe_attached(&self, probe: ProbeId, function: &str, backend: &'static str) {
         let name = self.probe(probe);
         self.0.probe_attached.with_label_values(&[name]).set(1.0);

@@ -212,7 +212,7 @@ pub const METRICS: &[MetricRow] = &[
         "Apparent breaches that were not reported, by reason: lost events, say, could explain them."),
     row("endiod_detector_degraded", Type::Gauge, Unit::Flag, &[RULE, names("reason", "what limits the rule", REASONS_MAX)], Scope::Rules,
         "1 while a rule cannot watch, or can watch only in part, by reason; absent when nothing limits it."),
-    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tracepoint` or `kprobe`")], Scope::Agent,
+    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tp` or `kprobe`")], Scope::Agent,
         "What an attached probe is attached to, and how."),
     row("endiod_probe_attached", Type::Gauge, Unit::Flag, &[PROBE], Scope::Agent,
         "1 if the probe is attached, 0 if not."),

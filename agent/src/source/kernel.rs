@@ -9,26 +9,30 @@
 
 mod attach;
 pub mod btf;
+mod choice;
 mod counters;
 mod dry_run;
 mod object;
 mod offsets;
+mod tracepoints;
 
-use std::{collections::HashMap, io, os::fd::AsRawFd};
+use std::{io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
 use endiod_wire::wire::{backend, config_key};
 use tokio::io::{Interest, unix::AsyncFd};
 
-pub use attach::{GUARDED_FROM, Verdict, refusal_hint};
+pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, refusal_hint};
+pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
 pub use dry_run::{DryRun, dry_run};
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
-pub use offsets::{OffsetsError, SYMBOLS};
+pub use offsets::{OffsetsError, Symbols};
 
 use crate::{
-    event::{Cpu, ProbeId},
+    event::{Backend, Cpu, ProbeId},
     host::Host,
     limits,
+    probes::PROBES,
     source::own::OwnRecords,
 };
 
@@ -64,12 +68,10 @@ pub enum KernelError {
          CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
     )]
     NoBtf,
-    /// ext4 is not part of the kernel image.
-    #[error(
-        "ext4 is not built into this kernel ({state}): this version attaches to built-in ext4 only"
-    )]
-    Ext4NotBuiltIn {
-        /// What was found instead.
+    /// Nothing describes ext4's code.
+    #[error("this kernel shows no type information of ext4: {state}")]
+    Ext4NotDescribed {
+        /// Why.
         state: &'static str,
     },
     /// A constant is missing.
@@ -139,19 +141,21 @@ impl KernelSource {
     ///
     /// # Errors
     /// Why nothing can be watched here, with the fix where we know it.
-    pub fn open(host: &Host, ring_bytes: u32) -> Result<Self, KernelError> {
+    pub fn open(host: &Host, ring_bytes: u32, choice: Choice) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
         let object = permitted_object(host)?;
-        let btf_bytes = read_btf(host)?;
-        let facts = btf::Btf::parse(&btf_bytes)?;
-        check_built_in(host, &facts)?;
-        let symbols = host.symbols(SYMBOLS).map_err(|source| io_error("/proc/kallsyms", source))?;
+        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf("ext4"));
+        let vmlinux = btf::Btf::parse(&btf_bytes)?;
+        let types = Types::new(&vmlinux, module_bytes.as_deref())?;
+        types.check_ext4(host)?;
+        let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(&facts, &symbols, version)?;
+        let constants = offsets::find(types.all(), &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
         start_log(&mut ebpf);
-        let verdicts = attach::attach_all(&mut ebpf, &facts)?;
+        let mut attacher = attach::Attacher::new(&mut ebpf, &types, &constants.unusable);
+        let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
         Ok(KernelSource {
@@ -161,7 +165,7 @@ impl KernelSource {
             verdicts,
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
-            end_bio: end_bio(&symbols),
+            end_bio: symbols.address("ext4_end_bio").expect("offsets::find found it"),
             version,
             ring_bytes,
             used_bytes_max: 0,
@@ -180,10 +184,12 @@ impl KernelSource {
             self.own.config(key, bound as u64, deliver);
         }
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
-        for (id, verdict) in (0..).map(ProbeId).zip(&self.verdicts) {
-            let backend = match verdict {
-                Verdict::Attached => backend::FENTRY,
-                Verdict::Absent(_) | Verdict::Failed(_) => backend::NONE,
+        for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
+            let backend = match (verdict, probe.hook.backend()) {
+                (Verdict::Attached, Backend::Fentry) => backend::FENTRY,
+                (Verdict::Attached, Backend::RawTracepoint) => backend::RAW_TRACEPOINT,
+                (Verdict::Attached, Backend::Kprobe) => backend::KPROBE,
+                (Verdict::Absent(_) | Verdict::Failed(_), _) => backend::NONE,
             };
             let failed = matches!(verdict, Verdict::Failed(_));
             self.own.attach(id, backend, failed, deliver);
@@ -283,14 +289,16 @@ impl KernelSource {
     pub fn untracked(&self) -> Option<u64> {
         self.counters.untracked().ok()
     }
+
+    /// Walks of a request's bios or of an inode's list that ended at their bound, all CPUs; `None` if
+    /// that cannot be read.
+    pub fn walks_cut(&self) -> Option<u64> {
+        self.counters.walks_cut().ok()
+    }
 }
 
 fn io_error(what: &'static str, source: io::Error) -> KernelError {
     KernelError::Io { what, source }
-}
-
-fn end_bio(symbols: &HashMap<String, u64>) -> u64 {
-    symbols.get("ext4_end_bio").copied().expect("offsets::find found it")
 }
 
 /// The programs for this kernel, if it is new enough and this process may load them.
@@ -316,12 +324,35 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-fn check_built_in(host: &Host, facts: &btf::Btf<'_>) -> Result<(), KernelError> {
-    if facts.has_function("ext4_sync_file") {
-        return Ok(());
+/// What the kernel describes: vmlinux's types, and ext4's own where it is a module.
+pub(super) struct Types<'a> {
+    vmlinux: &'a btf::Btf<'a>,
+    ext4: Option<btf::Btf<'a>>,
+}
+
+impl<'a> Types<'a> {
+    fn new(vmlinux: &'a btf::Btf<'a>, module: Option<&'a [u8]>) -> Result<Self, KernelError> {
+        let ext4 = module.map(|bytes| btf::Btf::parse_split(vmlinux, bytes)).transpose()?;
+        Ok(Types { vmlinux, ext4 })
     }
-    let state = if host.module_loaded("ext4") { "it is a module" } else { "it is not loaded" };
-    Err(KernelError::Ext4NotBuiltIn { state })
+
+    /// All of them: a module's fall back to vmlinux's.
+    fn all(&self) -> &btf::Btf<'a> {
+        self.ext4.as_ref().unwrap_or(self.vmlinux)
+    }
+
+    fn check_ext4(&self, host: &Host) -> Result<(), KernelError> {
+        if self.all().has_function("ext4_sync_file") {
+            return Ok(());
+        }
+        let state = match host.module_loaded("ext4") {
+            true => {
+                "it is a module, whose BTF kernels show from 5.11 on (CONFIG_DEBUG_INFO_BTF_MODULES)"
+            }
+            false => "it is neither built in nor a loaded module; mount an ext4 first",
+        };
+        Err(KernelError::Ext4NotDescribed { state })
+    }
 }
 
 fn load(

@@ -3,21 +3,18 @@
 //! `ext4_get_io_end` is inlined everywhere, so a reference is seen taken when its bio is submitted.
 
 use aya_ebpf::{
-    macros::{fentry, fexit},
-    programs::{FEntryContext, FExitContext},
+    macros::{fentry, fexit, kprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext},
 };
 use endiod_wire::wire::{
-    BioAttach, BioEnd, Claim, ConvertBegin, ConvertEnd, IoEndBirth, Put, PutDefer, RangeAdded,
-    Release, ReleaseLate, WorkerBegin, WorkerEnd, context, valid,
+    Claim, ConvertBegin, ConvertEnd, IoEndBirth, Put, PutDefer, RangeAdded, Release, ReleaseLate,
+    WorkerEnd, context, valid,
 };
 
+use super::seen::{bio_attached, bio_ended, seen, worker_begins};
 use crate::{
     emit::{cpu, emit},
-    kernel::{
-        BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR, BIO_BI_SIZE, BIO_BI_STATUS,
-        EXT4_END_BIO, EXT4_INODE_RSV_WORK, EXT4_INODE_VFS_INODE, current_context, inode_id, read,
-        read_image, tid,
-    },
+    kernel::{current_context, inode_id, inode_of_work, tid},
     maps::{CPUS, RELEASING},
 };
 
@@ -51,79 +48,73 @@ fn ext4_alloc_io_end_vec_exit(ctx: FExitContext) -> i32 {
     0
 }
 
-/// `void submit_bio(struct bio *bio)` (5.10: returns a cookie), of every file system: filtered.
-#[fentry]
-fn submit_bio(ctx: FEntryContext) -> i32 {
-    let bio: u64 = ctx.arg(0);
-    if read::<u64>(bio, &BIO_BI_END_IO) != Some(EXT4_END_BIO.load()) {
-        return 0;
-    }
-    let Some(io_end) = read::<u64>(bio, &BIO_BI_PRIVATE) else { return 0 };
-    emit(|record: &mut BioAttach| {
-        record.io_end = io_end;
-        record.bio = bio;
-        record.sector = read(bio, &BIO_BI_SECTOR).unwrap_or(u64::MAX);
-        record.bytes = read(bio, &BIO_BI_SIZE).unwrap_or(0);
-        record.opf = read(bio, &BIO_BI_OPF).unwrap_or(0);
-    });
-    0
-}
-
-/// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
-#[fentry]
-fn ext4_end_bio(ctx: FEntryContext) -> i32 {
-    let bio: u64 = ctx.arg(0);
-    let Some(io_end) = read::<u64>(bio, &BIO_BI_PRIVATE) else { return 0 };
-    emit(|record: &mut BioEnd| {
-        let status = read::<u8>(bio, &BIO_BI_STATUS);
-        record.io_end = io_end;
-        record.bio = bio;
-        record.status = u32::from(status.unwrap_or(0));
-        record.valid = if status.is_some() { valid::BIO } else { 0 };
-        if read_image(io_end, &mut record.image) {
-            record.valid |= valid::IMAGE;
-        }
-    });
-    0
-}
-
-macro_rules! sightings {
-    ($( $(#[$doc:meta])* $function:ident($arg:literal) -> $record:ident ),* $(,)?) => { $(
+/// One body, hooked by fentry or, in its place, by a kprobe.
+macro_rules! entries {
+    ($( $(#[$doc:meta])* $fentry:ident, $kprobe:ident ($arg:literal) => $body:expr; )*) => { $(
         $(#[$doc])*
         #[fentry]
-        fn $function(ctx: FEntryContext) -> i32 {
-            let io_end: u64 = ctx.arg($arg);
-            emit(|record: &mut $record| {
-                record.io_end = io_end;
-                record.pad = 0;
-                record.valid =
-                    if read_image(io_end, &mut record.image) { valid::IMAGE } else { 0 };
-            });
+        fn $fentry(ctx: FEntryContext) -> i32 {
+            let body: fn(u64) = $body;
+            body(ctx.arg($arg));
+            0
+        }
+
+        #[doc = "The same by kprobe."]
+        #[kprobe]
+        fn $kprobe(ctx: ProbeContext) -> u32 {
+            let body: fn(u64) = $body;
+            if let Some(argument) = ctx.arg($arg) {
+                body(argument);
+            }
             0
         }
     )* };
 }
 
-sightings! {
+entries! {
+    /// `void submit_bio(struct bio *bio)` (5.10: returns a cookie), of every file system: filtered.
+    submit_bio, kprobe_submit_bio(0) => |bio| drop(bio_attached(bio));
+    /// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
+    ext4_end_bio, kprobe_ext4_end_bio(0) => bio_ended;
     /// `int ext4_put_io_end(ext4_io_end_t *io_end)`, the writeback task only.
-    ext4_put_io_end(0) -> Put,
+    ext4_put_io_end, kprobe_ext4_put_io_end(0) => seen::<Put>;
     /// `void ext4_put_io_end_defer(ext4_io_end_t *io_end)`, any context.
-    ext4_put_io_end_defer(0) -> PutDefer,
+    ext4_put_io_end_defer, kprobe_ext4_put_io_end_defer(0) => seen::<PutDefer>;
     /// `static int ext4_end_io_end(ext4_io_end_t *io_end)`, a function of its own from 6.15.
-    ext4_end_io_end(0) -> Claim,
+    ext4_end_io_end, kprobe_ext4_end_io_end(0) => seen::<Claim>;
     /// `int ext4_convert_unwritten_io_end_vec(handle_t *handle, ext4_io_end_t *io_end)`.
-    ext4_convert_unwritten_io_end_vec(1) -> ConvertBegin,
+    ext4_convert_unwritten_io_end_vec, kprobe_ext4_convert_unwritten_io_end_vec(1)
+        => seen::<ConvertBegin>;
+    /// `void ext4_end_io_rsv_work(struct work_struct *work)`, one kworker per inode and run.
+    ext4_end_io_rsv_work, kprobe_ext4_end_io_rsv_work(0) => |work| worker_begins(inode_of_work(work));
+}
+
+/// The entry of `ext4_alloc_io_end_vec`: whether it got its range is not known yet.
+#[kprobe]
+fn kprobe_ext4_alloc_io_end_vec(ctx: ProbeContext) -> u32 {
+    if let Some(io_end) = ctx.arg::<u64>(0) {
+        emit(|record: &mut RangeAdded| {
+            record.io_end = io_end;
+            record.vec = 0;
+        });
+    }
+    0
+}
+
+/// The entry of `ext4_release_io_end`, without the note that only its fexit reads.
+#[kprobe]
+fn kprobe_ext4_release_io_end(ctx: ProbeContext) -> u32 {
+    if let Some(io_end) = ctx.arg(0) {
+        seen::<Release>(io_end);
+    }
+    0
 }
 
 /// `static void ext4_release_io_end(ext4_io_end_t *io_end)`, any context.
 #[fentry]
 fn ext4_release_io_end(ctx: FEntryContext) -> i32 {
     let io_end: u64 = ctx.arg(0);
-    emit(|record: &mut Release| {
-        record.io_end = io_end;
-        record.pad = 0;
-        record.valid = if read_image(io_end, &mut record.image) { valid::IMAGE } else { 0 };
-    });
+    seen::<Release>(io_end);
     match releasing_in_task() {
         // Full: the exit finds no note, and the agent knows that it saw this release.
         Some(tid) => drop(RELEASING.insert(tid, io_end, 0)),
@@ -192,24 +183,10 @@ fn ext4_convert_unwritten_io_end_vec_exit(ctx: FExitContext) -> i32 {
     0
 }
 
-/// `void ext4_end_io_rsv_work(struct work_struct *work)`, one kworker per inode and run.
-#[fentry]
-fn ext4_end_io_rsv_work(ctx: FEntryContext) -> i32 {
-    let inode = inode_of_work(ctx.arg(0));
-    emit(|record: &mut WorkerBegin| record.inode = inode);
-    0
-}
-
 /// The worker's return; the inode may be gone, only its address is used.
 #[fexit]
 fn ext4_end_io_rsv_work_exit(ctx: FExitContext) -> i32 {
     let inode = inode_of_work(ctx.arg(0));
     emit(|record: &mut WorkerEnd| record.inode = inode);
     0
-}
-
-/// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address.
-#[inline(always)]
-fn inode_of_work(work: u64) -> u64 {
-    work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_VFS_INODE.load())
 }

@@ -1,106 +1,133 @@
-//! Attaches the programs by the `PROBES` table, each on its own: one that fails costs only what it
+//! Attaches the programs that `choice` decides for, each on its own: one that fails costs only what it
 //! witnesses, and says why.
 
-use std::{error::Error, fs, os::fd::AsFd as _, os::fd::AsRawFd as _};
+use std::{collections::BTreeMap, error::Error, fs, os::fd::AsFd as _, os::fd::AsRawFd as _};
 
 use aya::{
     Btf as KernelBtf, Ebpf,
-    programs::{FEntry, FExit, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{
+        FEntry, FExit, KProbe, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+    },
 };
 
-use super::{KernelError, TotalsError, btf::Btf};
+use super::{
+    KernelError, TotalsError,
+    btf::Btf,
+    choice::{Choice, Verdict, choose, order},
+};
 use crate::{
-    event::ProbeId,
+    event::{Backend, ProbeId},
     host::Host,
-    probes::{Hook, PROBES, Presence, Probe},
+    probes::{Hook, PROBES, Probe},
 };
 
 /// The first kernel that skips, and counts, hits of a program that already runs on the CPU.
 pub const GUARDED_FROM: (u32, u32) = (5, 12);
 
-/// What became of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is attached.
-    Attached,
-    /// This kernel has no such function, and need not: the table says what stands in.
-    Absent(&'static str),
-    /// It could not be attached: what it witnesses is lost.
-    Failed(String),
+/// The first kernel that counts the hits of a kprobe that it skips (`trace_call_bpf`); every kernel
+/// skips them.
+pub const KPROBE_MISSES_FROM: (u32, u32) = (6, 7);
+
+/// What it takes to attach a program.
+pub(super) struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    /// vmlinux's, for the kernel's own functions; or why there is none.
+    btf: Result<KernelBtf, String>,
+    /// What the kernel describes, ext4's module included.
+    facts: &'a Btf<'a>,
+    /// Whether ext4's functions are in a module.
+    modular: bool,
+    /// Programs that this kernel lacks something for.
+    unusable: &'a BTreeMap<&'static str, String>,
 }
 
-/// Loads and attaches every program; a probe's verdict has its index in the table.
-///
-/// The table begins with begins, so it is gone through from its end: whatever is seen to begin is seen
-/// to end, and births, which come last, are of objects whose whole life is watched. Detaching goes
-/// the other way round for the same reason.
-pub(super) fn attach_all(ebpf: &mut Ebpf, facts: &Btf<'_>) -> Result<Vec<Verdict>, KernelError> {
-    let btf = KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(reason(&error)))?;
-    let from_the_end = PROBES.iter().rev().map(|probe| attach(ebpf, &btf, facts, probe));
-    let mut verdicts: Vec<_> = from_the_end.collect();
-    verdicts.reverse();
-    Ok(verdicts)
+impl<'a> Attacher<'a> {
+    pub(super) fn new(
+        ebpf: &'a mut Ebpf,
+        types: &'a super::Types<'a>,
+        unusable: &'a BTreeMap<&'static str, String>,
+    ) -> Self {
+        let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
+        let (facts, modular) = (types.all(), types.ext4.is_some());
+        Attacher { ebpf, btf, facts, modular, unusable }
+    }
+
+    /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
+    /// index in the table.
+    pub(super) fn attach_all(&mut self, choice: Choice) -> Vec<Verdict> {
+        let facts = self.facts;
+        choose(choice, |probe| facts.has_function(probe.function), |probe| self.attach(probe))
+    }
+
+    /// Loads and attaches each program and takes it away again before the next; whether the kernel
+    /// counts skipped hits is read from the first that attached.
+    pub(super) fn try_each(&mut self, choice: Choice) -> (Vec<Verdict>, Option<bool>) {
+        let (facts, mut misses_counted) = (self.facts, None);
+        let verdicts = choose(
+            choice,
+            |probe| facts.has_function(probe.function),
+            |probe| {
+                self.attach(probe)?;
+                let program = self.ebpf.program(probe.program);
+                misses_counted =
+                    misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
+                unload(self.ebpf, probe)
+                    .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
+            },
+        );
+        (verdicts, misses_counted)
+    }
+
+    fn attach(&mut self, probe: &Probe) -> Result<(), String> {
+        if let Some(why) = self.unusable.get(probe.program) {
+            return Err(why.clone());
+        }
+        self.load_and_attach(probe).map_err(|error| reason(&*error))
+    }
+
+    fn load_and_attach(&mut self, probe: &Probe) -> Result<(), Box<dyn Error>> {
+        match probe.hook {
+            Hook::Entry | Hook::Exit => self.attach_function(probe),
+            Hook::Tracepoint => {
+                let program: &mut RawTracePoint = program(self.ebpf, probe)?.try_into()?;
+                program.load()?;
+                program.attach(probe.function)?;
+                Ok(())
+            }
+            Hook::Kprobe => {
+                let program: &mut KProbe = program(self.ebpf, probe)?.try_into()?;
+                program.load()?;
+                program.attach(probe.function, 0)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// fentry and fexit: the program is loaded for one function, which its BTF id names.
+    fn attach_function(&mut self, probe: &Probe) -> Result<(), Box<dyn Error>> {
+        if self.modular && probe.is_ext4() {
+            return Err("ext4 is a module here: fentry attaches to built-in ext4 only".into());
+        }
+        let btf = self.btf.as_ref().map_err(Clone::clone)?;
+        let program = program(self.ebpf, probe)?;
+        match probe.hook {
+            Hook::Exit => {
+                let program: &mut FExit = program.try_into()?;
+                program.load(probe.function, btf)?;
+                program.attach()?;
+            }
+            _ => {
+                let program: &mut FEntry = program.try_into()?;
+                program.load(probe.function, btf)?;
+                program.attach()?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Loads and attaches each program and takes it away again before the next; whether the kernel counts
-/// skipped hits is read from the first that attached.
-pub(super) fn try_each(
-    ebpf: &mut Ebpf,
-    btf: &KernelBtf,
-    facts: &Btf<'_>,
-) -> (Vec<Verdict>, Option<bool>) {
-    let mut misses_counted = None;
-    let verdicts = PROBES.iter().map(|probe| {
-        let verdict = attach(ebpf, btf, facts, probe);
-        if verdict != Verdict::Attached {
-            return verdict;
-        }
-        let program = ebpf.program(probe.program);
-        misses_counted =
-            misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
-        match unload(ebpf, probe) {
-            Ok(()) => Verdict::Attached,
-            Err(error) => Verdict::Failed(format!("it cannot be detached: {}", reason(&*error))),
-        }
-    });
-    let verdicts = verdicts.collect();
-    (verdicts, misses_counted)
-}
-
-fn attach(ebpf: &mut Ebpf, btf: &KernelBtf, facts: &Btf<'_>, probe: &Probe) -> Verdict {
-    if matches!(probe.hook, Hook::Tracepoint | Hook::Kprobe) {
-        return Verdict::Absent("stands in where fentry cannot");
-    }
-    match (facts.has_function(probe.function), probe.presence) {
-        (false, Presence::Some(on)) => return Verdict::Absent(on),
-        (false, Presence::Always) => {
-            let function = probe.function;
-            return Verdict::Failed(format!("this kernel's BTF has no function {function}"));
-        }
-        (true, _) => {}
-    }
-    match load_and_attach(ebpf, btf, probe) {
-        Ok(()) => Verdict::Attached,
-        Err(error) => Verdict::Failed(reason(&*error)),
-    }
-}
-
-fn load_and_attach(ebpf: &mut Ebpf, btf: &KernelBtf, probe: &Probe) -> Result<(), Box<dyn Error>> {
-    let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
-    match probe.hook {
-        Hook::Entry => {
-            let program: &mut FEntry = program.try_into()?;
-            program.load(probe.function, btf)?;
-            program.attach()?;
-        }
-        Hook::Exit => {
-            let program: &mut FExit = program.try_into()?;
-            program.load(probe.function, btf)?;
-            program.attach()?;
-        }
-        Hook::Tracepoint | Hook::Kprobe => return Err("not a back end yet".into()),
-    }
-    Ok(())
+fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program, Box<dyn Error>> {
+    ebpf.program_mut(probe.program).ok_or_else(|| "the object has no such program".into())
 }
 
 /// Fails if no program at all is attached, with the first refusal and what may be behind it.
@@ -134,15 +161,14 @@ pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
     }
 }
 
-/// Unloads every attached program, which detaches it, and returns which they were.
+/// Unloads every attached program, which detaches it, in the reverse order of attaching; returns which
+/// they were.
 pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> {
     let mut detached = Vec::new();
-    for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
-        if *verdict != Verdict::Attached {
-            continue;
-        }
+    for at in order().into_iter().rev().filter(|at| verdicts[*at] == Verdict::Attached) {
+        let probe = &PROBES[at];
         match unload(ebpf, probe) {
-            Ok(()) => detached.push(id),
+            Ok(()) => detached.extend(u32::try_from(at).map(ProbeId)),
             Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
         }
     }
@@ -150,17 +176,19 @@ pub(super) fn detach_all(ebpf: &mut Ebpf, verdicts: &[Verdict]) -> Vec<ProbeId> 
 }
 
 fn unload(ebpf: &mut Ebpf, probe: &Probe) -> Result<(), Box<dyn Error>> {
-    let program = ebpf.program_mut(probe.program).ok_or("the object has no such program")?;
+    let program = program(ebpf, probe)?;
     match probe.hook {
         Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
         Hook::Exit => <&mut FExit>::try_from(program)?.unload()?,
-        Hook::Tracepoint | Hook::Kprobe => {}
+        Hook::Tracepoint => <&mut RawTracePoint>::try_from(program)?.unload()?,
+        Hook::Kprobe => <&mut KProbe>::try_from(program)?.unload()?,
     }
     Ok(())
 }
 
 /// Hits that the kernel skipped, per loaded program (`recursion_misses`, from [`GUARDED_FROM`]; a
-/// kernel before that skips none).
+/// kernel before that skips none). Those of kprobes are skipped by every kernel and counted from
+/// [`KPROBE_MISSES_FROM`]; before, there is no total, not even zero.
 pub(super) fn misses(
     ebpf: &Ebpf,
     verdicts: &[Verdict],
@@ -170,6 +198,9 @@ pub(super) fn misses(
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
         let loaded = ebpf.program(probe.program).filter(|program| program.fd().is_ok());
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
+        if probe.hook.backend() == Backend::Kprobe && version < KPROBE_MISSES_FROM {
+            continue;
+        }
         match recursion_misses(program) {
             Some(total) => misses.push((id, total)),
             None if version < GUARDED_FROM => {}

@@ -38,6 +38,8 @@ pub const CANDIDATES_MAX: usize = 64;
 pub const PARAMS_MAX: u32 = 64;
 /// Longest name put into an answer: the kernel's `KSYM_NAME_LEN`. Longer ones are cut.
 pub const NAME_LEN_MAX: usize = 512;
+/// What the kernel puts before a tracepoint's name (include/trace/bpf_probe.h).
+const TRACEPOINT_PREFIX: &str = "btf_trace_";
 /// Bytes of a name that enter its hash; the rest is compared, so that a blob whose every type
 /// carries one huge name costs no more to index than an honest one.
 const HASHED_LEN_MAX: usize = 64;
@@ -63,7 +65,7 @@ pub struct Btf<'a> {
     types_end: usize,
     /// Byte of each type record, by id less `first_id`.
     offsets: Vec<u32>,
-    /// Structs, unions and functions: hash of the name in the high half, id in the low; sorted.
+    /// Structs, unions, functions and tracepoints: hash of the name in the high half, id in the low; sorted.
     names: Vec<u64>,
     first_id: u32,
     first_string: u32,
@@ -111,7 +113,28 @@ impl<'a> Btf<'a> {
     /// Qualifiers (`const`) are left out and typedefs keep their name.
     pub fn function_params(&self, name: &str) -> Result<Vec<String>, BtfError> {
         let candidates = self.functions(name)?;
-        agreed(name, &candidates, |id| self.params(name, id))
+        agreed(name, &candidates, |id| self.params(name, TypeId(self.raw(id)?.size_or_type)))
+    }
+
+    /// The types of a tracepoint's arguments, as [`Btf::function_params`] writes them.
+    ///
+    /// The kernel describes each as the typedef `btf_trace_…` of a function that also gets a
+    /// `void *` first, which is left out (5.0 and later).
+    pub fn tracepoint_params(&self, name: &str) -> Result<Vec<String>, BtfError> {
+        let typedef = format!("{TRACEPOINT_PREFIX}{name}");
+        let candidates = self.find(&typedef, |kind| kind == Kind::Typedef);
+        if candidates.is_empty() {
+            return Err(BtfError::MissingTracepoint { name: name.to_owned() });
+        }
+        agreed(name, &candidates, |id| {
+            let pointer = self.raw(TypeId(self.raw(id)?.size_or_type))?;
+            if pointer.kind != Kind::Ptr {
+                return Err(BtfError::MissingTracepoint { name: name.to_owned() });
+            }
+            let mut params = self.params(name, TypeId(pointer.size_or_type))?;
+            params.drain(..params.len().min(1));
+            Ok(params)
+        })
     }
 
     /// How many types this blob describes, without its base.
@@ -156,7 +179,12 @@ impl<'a> Btf<'a> {
             }
             let offset = u32::try_from(at).expect("BLOB_LEN_MAX is below 4 GiB");
             self.offsets.push(offset);
-            if matches!(raw.kind, Kind::Struct | Kind::Union | Kind::Func) && raw.name != 0 {
+            let wanted = match raw.kind {
+                Kind::Struct | Kind::Union | Kind::Func => raw.name != 0,
+                Kind::Typedef => self.string(raw.name).starts_with(TRACEPOINT_PREFIX.as_bytes()),
+                _ => false,
+            };
+            if wanted {
                 let hash = hash(self.string(raw.name));
                 self.names.push(u64::from(hash) << 32 | u64::from(id));
             }
@@ -213,8 +241,8 @@ impl<'a> Btf<'a> {
         Vec::new()
     }
 
-    fn params(&self, name: &str, function: TypeId) -> Result<Vec<String>, BtfError> {
-        let proto = self.raw(TypeId(self.raw(function)?.size_or_type))?;
+    fn params(&self, name: &str, id: TypeId) -> Result<Vec<String>, BtfError> {
+        let proto = self.raw(id)?;
         if proto.kind != Kind::FuncProto {
             return Err(BtfError::MissingFunction { name: name.to_owned() });
         }
@@ -222,7 +250,7 @@ impl<'a> Btf<'a> {
             let max = PARAMS_MAX as usize;
             return Err(BtfError::Limit { name: name.to_owned(), what: "parameter list", max });
         }
-        let owner = self.owner(TypeId(self.raw(function)?.size_or_type))?;
+        let owner = self.owner(id)?;
         let mut params = Vec::new();
         for index in 0..proto.vlen as usize {
             let at = proto.tail.0 + index * PARAM_LEN;

@@ -48,6 +48,10 @@ impl Counters {
     pub(super) fn untracked(&self) -> Result<u64, TotalsError> {
         Ok(self.values()?.iter().map(|value| value.untracked).sum())
     }
+
+    pub(super) fn walks_cut(&self) -> Result<u64, TotalsError> {
+        Ok(self.values()?.iter().map(|value| value.walks_cut).sum())
+    }
 }
 
 /// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK (commit 97306be45fbe); without room, maps

@@ -1,14 +1,11 @@
 //! What attaching would do, for the doctor: each program is loaded, attached and taken away again, so
 //! at most one sits in the kernel at any moment and nothing stays.
 
-use std::collections::HashMap;
-
-use aya::Btf as KernelBtf;
-
 use super::{
-    KernelError, attach, btf::Btf, check_built_in, counters, load, offsets, permitted_object,
+    Choice, KernelError, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters, load,
+    offsets, permitted_object,
 };
-use crate::{host::Host, source::kernel::Verdict};
+use crate::host::Host;
 
 /// The smallest ring: what the programs write meanwhile is read by nobody.
 const RING_BYTES: u32 = 4096;
@@ -28,17 +25,19 @@ pub struct DryRun {
 /// What keeps all of them from being tried.
 pub fn dry_run(
     host: &Host,
-    facts: &Btf<'_>,
-    symbols: &HashMap<String, u64>,
+    vmlinux: &Btf<'_>,
+    module_bytes: Option<&[u8]>,
+    symbols: &Symbols,
+    choice: Choice,
 ) -> Result<DryRun, KernelError> {
     let object = permitted_object(host)?;
-    check_built_in(host, facts)?;
+    let types = Types::new(vmlinux, module_bytes)?;
+    types.check_ext4(host)?;
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
-    let constants = offsets::find(facts, symbols, version)?;
+    let constants = offsets::find(types.all(), symbols, version)?;
     counters::raise_memlock_limit();
-    let btf =
-        KernelBtf::from_sys_fs().map_err(|error| KernelError::Load(attach::reason(&error)))?;
     let mut ebpf = load(object, &constants, RING_BYTES)?;
-    let (verdicts, misses_counted) = attach::try_each(&mut ebpf, &btf, facts);
+    let mut attacher = Attacher::new(&mut ebpf, &types, &constants.unusable);
+    let (verdicts, misses_counted) = attacher.try_each(choice);
     Ok(DryRun { verdicts, misses_counted })
 }

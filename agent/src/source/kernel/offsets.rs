@@ -4,13 +4,23 @@
 //! structure and fit every kernel whose fields have these names. It must never guess: a field that
 //! is not found is an error that names it.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
 
 use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IO_END_SIZE};
 
-use super::btf::{Btf, BtfError};
+use super::{
+    btf::{Btf, BtfError},
+    tracepoints,
+};
+use crate::{
+    host::Host,
+    probes::{Hook, PROBES},
+};
 
-/// Constant in the programs, structure, member.
+/// Constant in the programs, structure, member: what no back end can do without.
 const OFFSETS: &[(&str, &str, &str)] = &[
     ("INODE_I_INO", "inode", "i_ino"),
     ("INODE_I_SB", "inode", "i_sb"),
@@ -24,10 +34,41 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("BIO_BI_SECTOR", "bio", "bi_iter.bi_sector"),
     ("BIO_BI_SIZE", "bio", "bi_iter.bi_size"),
     ("FILE_F_INODE", "file", "f_inode"),
-    ("KIOCB_KI_FILP", "kiocb", "ki_filp"),
-    ("KIOCB_KI_POS", "kiocb", "ki_pos"),
-    ("KIOCB_KI_FLAGS", "kiocb", "ki_flags"),
-    ("IOV_ITER_COUNT", "iov_iter", "count"),
+];
+
+/// The same, with the programs that cannot do without.
+const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
+    ("KIOCB_KI_FILP", "kiocb", "ki_filp", DIRECT_IO),
+    ("KIOCB_KI_POS", "kiocb", "ki_pos", DIRECT_IO),
+    ("KIOCB_KI_FLAGS", "kiocb", "ki_flags", DIRECT_IO),
+    ("IOV_ITER_COUNT", "iov_iter", "count", DIRECT_IO),
+    ("REQUEST_BIO", "request", "bio", &["tp_block_rq_complete"]),
+    ("BIO_BI_NEXT", "bio", "bi_next", &["tp_block_rq_complete"]),
+    (
+        "WORK_FUNC",
+        "work_struct",
+        "func",
+        &["tp_workqueue_queue_work", "tp_workqueue_execute_start"],
+    ),
+    (
+        "EXT4_INODE_RSV_LIST",
+        "ext4_inode_info",
+        "i_rsv_conversion_list",
+        &["tp_workqueue_execute_start"],
+    ),
+];
+
+const DIRECT_IO: &[&str] = &["ext4_file_write_iter", "ext4_file_write_iter_exit"];
+
+/// Symbol, constant that its address is, programs that cannot do without.
+const ADDRESSES_OF_SOME: &[(&str, &str, &[&str])] = &[
+    ("bio_chain_endio", "BIO_CHAIN_ENDIO", &["tp_block_rq_complete"]),
+    ("ext4_init_io_end", "EXT4_INIT_IO_END", &["tp_kmem_cache_alloc"]),
+    (
+        "ext4_end_io_rsv_work",
+        "EXT4_END_IO_RSV_WORK",
+        &["tp_workqueue_queue_work", "tp_workqueue_execute_start", "tp_workqueue_execute_end"],
+    ),
 ];
 
 /// The members of `ext4_io_end` where the wire's image has them (5.5 to 7.3).
@@ -42,7 +83,43 @@ const IO_END_LAYOUT: &[(&str, u64)] = &[
 ];
 
 /// Symbols that the programs compare with or read through.
-pub const SYMBOLS: &[&str] = &["ext4_end_bio", "__per_cpu_offset", "__preempt_count", "pcpu_hot"];
+const SYMBOLS: &[&str] = &[
+    "ext4_end_bio",
+    "bio_chain_endio",
+    "ext4_init_io_end",
+    "ext4_end_io_rsv_work",
+    "__per_cpu_offset",
+    "__preempt_count",
+    "pcpu_hot",
+];
+
+/// What kallsyms shows of the symbols that matter here.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
+    addresses: HashMap<String, u64>,
+    /// Length of `ext4_init_io_end`, bytes.
+    init_io_end_len: Option<u64>,
+}
+
+impl Symbols {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `/proc/kallsyms` cannot be read.
+    pub fn read(host: &Host) -> io::Result<Symbols> {
+        let addresses = host.symbols(SYMBOLS)?;
+        let init_io_end_len = match addresses.get("ext4_init_io_end") {
+            Some(address) => host.symbol_len(*address)?,
+            None => None,
+        };
+        Ok(Symbols { addresses, init_io_end_len })
+    }
+
+    /// The address of one, if it is shown.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.addresses.get(name).copied()
+    }
+}
 
 /// Why the constants cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -85,15 +162,17 @@ pub(super) struct Constants {
     pub(super) words: Vec<(&'static str, u32)>,
     /// 64-bit constants by name.
     pub(super) addresses: Vec<(&'static str, u64)>,
+    /// Programs that this kernel lacks something for, and what.
+    pub(super) unusable: BTreeMap<&'static str, String>,
 }
 
-/// Finds every constant.
+/// Finds every constant; what only some programs need and is not found makes those unusable.
 ///
 /// # Errors
 /// What is missing, and the fix where we know it.
 pub(super) fn find(
     btf: &Btf<'_>,
-    symbols: &HashMap<String, u64>,
+    symbols: &Symbols,
     version: (u32, u32),
 ) -> Result<Constants, OffsetsError> {
     check_io_end(btf)?;
@@ -107,13 +186,54 @@ pub(super) fn find(
     constants.words.push(("HARDIRQ_MASK", hardirq_mask));
     constants.words.push(("NMI_MASK", nmi_mask));
 
-    let end_bio = symbols.get("ext4_end_bio").copied().ok_or(OffsetsError::EndBio)?;
+    constants.words.extend(tracepoints::variants(btf));
+    constants.find_of_some(btf, symbols);
+
+    let end_bio = symbols.address("ext4_end_bio").ok_or(OffsetsError::EndBio)?;
     constants.addresses.push(("EXT4_END_BIO", end_bio));
     // Without these two the context of an event is "unknown", nothing else is lost.
-    let array = symbols.get("__per_cpu_offset").copied().unwrap_or(0);
+    let array = symbols.address("__per_cpu_offset").unwrap_or(0);
     constants.addresses.push(("PER_CPU_OFFSET", array));
     constants.addresses.push(("PREEMPT_COUNT", preempt_count(btf, symbols).unwrap_or(0)));
     Ok(constants)
+}
+
+impl Constants {
+    fn find_of_some(&mut self, btf: &Btf<'_>, symbols: &Symbols) {
+        for &(name, structure, member, programs) in OFFSETS_OF_SOME {
+            let found = offset(btf, structure, member);
+            self.words.push((name, *found.as_ref().unwrap_or(&0)));
+            if let Err(error) = found {
+                self.lack(programs, &error.to_string());
+            }
+        }
+        for &(symbol, name, programs) in ADDRESSES_OF_SOME {
+            let found = symbols.address(symbol);
+            self.addresses.push((name, found.unwrap_or(0)));
+            if found.is_none() {
+                self.lack(programs, &format!("kallsyms shows no address for {symbol}"));
+            }
+        }
+        // Of length zero no call site is inside.
+        self.addresses.push(("EXT4_INIT_IO_END_LEN", symbols.init_io_end_len.unwrap_or(0)));
+        if symbols.init_io_end_len.is_none() {
+            self.lack(
+                &["tp_kmem_cache_alloc"],
+                "kallsyms does not show where ext4_init_io_end ends",
+            );
+        }
+        for probe in PROBES.iter().filter(|probe| probe.hook == Hook::Tracepoint) {
+            if let Some(why) = tracepoints::misfit(btf, probe.function) {
+                self.lack(&[probe.program], &why);
+            }
+        }
+    }
+
+    fn lack(&mut self, programs: &[&'static str], why: &str) {
+        for program in programs {
+            self.unusable.entry(program).or_insert_with(|| why.to_owned());
+        }
+    }
 }
 
 /// Bits of the preempt count that say hard interrupt and NMI (include/linux/preempt.h). From 7.3 on
@@ -123,11 +243,11 @@ fn context_masks(version: (u32, u32)) -> (u32, u32) {
 }
 
 /// x86: a variable of its own, or a member of `pcpu_hot` (6.2 to 6.14).
-fn preempt_count(btf: &Btf<'_>, symbols: &HashMap<String, u64>) -> Option<u64> {
-    if let Some(address) = symbols.get("__preempt_count") {
-        return Some(*address);
+fn preempt_count(btf: &Btf<'_>, symbols: &Symbols) -> Option<u64> {
+    if let Some(address) = symbols.address("__preempt_count") {
+        return Some(address);
     }
-    let hot = symbols.get("pcpu_hot")?;
+    let hot = symbols.address("pcpu_hot")?;
     let field = btf.struct_field("pcpu_hot", "preempt_count").ok()?;
     Some(hot + u64::from(field.offset_bytes))
 }

@@ -106,6 +106,12 @@ pub enum BtfError {
         /// The name asked for.
         name: String,
     },
+    /// No tracepoint of that name.
+    #[error("look up tracepoint {name}: the kernel's BTF has none")]
+    MissingTracepoint {
+        /// The name asked for.
+        name: String,
+    },
     /// Types of one name disagree.
     #[error("look up {name}: {count} types have that name and differ")]
     Ambiguous {

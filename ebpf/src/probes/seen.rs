@@ -1,0 +1,100 @@
+//! What a sight of an io_end is made into, whichever back end saw it.
+
+use endiod_wire::wire::{
+    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release,
+    WorkerBegin, valid,
+};
+
+use crate::{
+    emit::emit,
+    kernel::{
+        BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR, BIO_BI_SIZE, BIO_BI_STATUS,
+        EXT4_END_BIO, read, read_image,
+    },
+};
+
+/// A record that is an io_end and its image.
+pub(crate) trait Sight: Record + 'static {
+    /// Sets all fields but the image, and returns the image.
+    fn set(&mut self, io_end: u64) -> &mut IoEndImage;
+    /// Sets the valid bits.
+    fn set_valid(&mut self, valid: u32);
+}
+
+macro_rules! sights {
+    ($( $Name:ident ),*) => { $(
+        impl Sight for $Name {
+            #[inline(always)]
+            fn set(&mut self, io_end: u64) -> &mut IoEndImage {
+                self.io_end = io_end;
+                self.pad = 0;
+                &mut self.image
+            }
+
+            #[inline(always)]
+            fn set_valid(&mut self, valid: u32) {
+                self.valid = valid;
+            }
+        }
+    )* };
+}
+
+sights!(Put, PutDefer, Claim, ConvertBegin, Release, Listed);
+
+/// Emits an io_end with its image.
+#[inline(always)]
+pub(crate) fn seen<S: Sight>(io_end: u64) {
+    emit(|record: &mut S| fill(record, io_end));
+}
+
+/// Fills a record with an io_end and its image.
+#[inline(always)]
+pub(crate) fn fill<S: Sight>(record: &mut S, io_end: u64) {
+    let valid = if read_image(io_end, record.set(io_end)) { valid::IMAGE } else { 0 };
+    record.set_valid(valid);
+}
+
+/// Whether that bio ends in `ext4_end_bio`, which makes its `bi_private` an io_end.
+#[inline(always)]
+pub(crate) fn io_end_of(bio: u64) -> Option<u64> {
+    if read::<u64>(bio, &BIO_BI_END_IO) != Some(EXT4_END_BIO.load()) {
+        return None;
+    }
+    read::<u64>(bio, &BIO_BI_PRIVATE)
+}
+
+/// A bio, of whatever file system, is submitted; the io_end it belongs to, if to one.
+#[inline(always)]
+pub(crate) fn bio_attached(bio: u64) -> Option<u64> {
+    let io_end = io_end_of(bio)?;
+    emit(|record: &mut BioAttach| {
+        record.io_end = io_end;
+        record.bio = bio;
+        record.sector = read(bio, &BIO_BI_SECTOR).unwrap_or(u64::MAX);
+        record.bytes = read(bio, &BIO_BI_SIZE).unwrap_or(0);
+        record.opf = read(bio, &BIO_BI_OPF).unwrap_or(0);
+    });
+    Some(io_end)
+}
+
+/// `ext4_end_bio` was entered.
+#[inline(always)]
+pub(crate) fn bio_ended(bio: u64) {
+    let Some(io_end) = read::<u64>(bio, &BIO_BI_PRIVATE) else { return };
+    emit(|record: &mut BioEnd| {
+        let status = read::<u8>(bio, &BIO_BI_STATUS);
+        record.io_end = io_end;
+        record.bio = bio;
+        record.status = u32::from(status.unwrap_or(0));
+        record.valid = if status.is_some() { valid::BIO } else { 0 };
+        if read_image(io_end, &mut record.image) {
+            record.valid |= valid::IMAGE;
+        }
+    });
+}
+
+/// The worker of an inode starts.
+#[inline(always)]
+pub(crate) fn worker_begins(inode: u64) {
+    emit(|record: &mut WorkerBegin| record.inode = inode);
+}

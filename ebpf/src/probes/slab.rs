@@ -1,0 +1,123 @@
+//! Birth and death of an io_end by the slab tracepoints, where its functions cannot be hooked.
+//!
+//! They run at every slab allocation of the host, so what is not ours leaves at once: an allocation by
+//! its call site, a free by its cache (6.1 to 7.3), else by a look into the table of live io_ends.
+//! A cache may be shared with other objects of that size, so the table decides in the end.
+//!
+//! Where the tracepoint has no cache it may come after the memory was given back (`mm/slub.c`, 5.10):
+//! then no image is read, and another CPU may have made the next io_end of it already.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use endiod_wire::wire::{IoEndBirth, IoEndImage, Release};
+
+use super::seen::fill;
+use crate::{
+    emit::{count_untracked, emit},
+    kernel::{EXT4_INIT_IO_END, EXT4_INIT_IO_END_LEN, KMEM_ALLOC_CACHE, KMEM_FREE_CACHE},
+    maps::{LIVE_IO_ENDS, SLAB},
+};
+
+/// Its inode was told.
+pub(crate) const TOLD: u64 = 1;
+/// The free of its address's last owner is still to come.
+const FREE_OWED: u64 = 1 << 1;
+/// `BPF_NOEXIST`: an insert that changes no entry.
+pub(crate) const NO_EXIST: u64 = 1;
+
+/// `(call_site, ptr, …)`: the allocation in `ext4_init_io_end`.
+#[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
+fn tp_kmem_cache_alloc(ctx: RawTracePointContext) -> i32 {
+    let call_site: u64 = ctx.arg(0);
+    if call_site.wrapping_sub(EXT4_INIT_IO_END.load()) >= EXT4_INIT_IO_END_LEN.load() {
+        return 0;
+    }
+    let io_end: u64 = ctx.arg(1);
+    if io_end == 0 {
+        return 0; // out of memory: nothing was born
+    }
+    // The verifier must see that an argument the tracepoint has not is never read.
+    if KMEM_ALLOC_CACHE.load() == 1 {
+        learn_cache(core::hint::black_box(ctx.arg(2)));
+    }
+    register(io_end);
+    emit(|record: &mut IoEndBirth| {
+        record.io_end = io_end;
+        record.inode = 0;
+        record.ino = 0;
+        record.dev = 0;
+        record.valid = 0;
+    });
+    0
+}
+
+/// `(call_site, ptr[, name or cache])`: the release is recognised by its address.
+#[raw_tracepoint(tracepoint = "kmem_cache_free")]
+fn tp_kmem_cache_free(ctx: RawTracePointContext) -> i32 {
+    let Some(slab) = SLAB.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map's value is live for ever; whoever races writes the same.
+    if unsafe { (*slab).frees_watched } == 0 {
+        // SAFETY: as above.
+        unsafe { (*slab).frees_watched = 1 };
+    }
+    if KMEM_FREE_CACHE.load() == 1 {
+        // SAFETY: as above; the cache is written once.
+        let known = unsafe { (*slab).cache };
+        if known != 0 && known != core::hint::black_box(ctx.arg::<u64>(2)) {
+            return 0;
+        }
+    }
+    let io_end: u64 = ctx.arg(1);
+    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else { return 0 };
+    // SAFETY: the value is live until it is removed, which only this program does; one io_end is freed
+    // once.
+    let owed = unsafe { *state } & FREE_OWED != 0;
+    if owed {
+        // SAFETY: as above.
+        unsafe { *state &= !FREE_OWED };
+        return 0;
+    }
+    // It is there, we just saw it.
+    let _ = LIVE_IO_ENDS.remove(io_end);
+    emit(|record: &mut Release| {
+        if KMEM_FREE_CACHE.load() == 1 {
+            fill(record, io_end);
+        } else {
+            without_image(record, io_end);
+        }
+    });
+    0
+}
+
+#[inline(always)]
+fn without_image(record: &mut Release, io_end: u64) {
+    record.io_end = io_end;
+    record.valid = 0;
+    record.pad = 0;
+    record.image = IoEndImage::default();
+}
+
+#[inline(always)]
+fn learn_cache(cache: u64) {
+    if let Some(slab) = SLAB.get_ptr_mut(0) {
+        // SAFETY: the map's value is live for ever; all io_ends are of one cache.
+        unsafe { (*slab).cache = cache };
+    }
+}
+
+/// Enters a newborn into the table of the living.
+#[inline(always)]
+fn register(io_end: u64) {
+    if LIVE_IO_ENDS.insert(io_end, 0, NO_EXIST).is_ok() {
+        return;
+    }
+    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else { return count_untracked() };
+    if cfg!(feature = "lanes") {
+        // Kernels that skip no hit: the free is late, so it is told here and skipped when it comes.
+        emit(|record: &mut Release| without_image(record, io_end));
+        // SAFETY: the value is live until its free; its address has one owner.
+        unsafe { *state = FREE_OWED };
+    } else {
+        // SAFETY: as above. The free was skipped: whoever lived here before is gone.
+        unsafe { *state = 0 };
+    }
+}
