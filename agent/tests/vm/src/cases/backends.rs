@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use endiod::report::Summary;
 
-use super::conservation::{buffered_line, check_stream};
+use super::conservation::{buffered_line, check_misses, check_stream};
 use crate::{
     Facts, Guest,
     agent::{Agent, LISTEN, LISTEN_TOO},
@@ -11,9 +11,6 @@ use crate::{
     dm::{self, Linear, Part},
     workload::{COMMIT_LINE, make_room, stress, stress_in, sync},
 };
-
-/// At most one in so many hits may be skipped by the kernel, or agreement proves nothing.
-const MISSED_SHARE_MAX: u64 = 20;
 
 /// Something that both back ends see.
 struct Common {
@@ -103,12 +100,7 @@ fn compare(
         let found = &summary.findings;
         ensure!(found.is_empty(), "{backend}: findings on a healthy kernel: {found:?}");
         ensure!(summary.dropped() == 0, "{backend}: records were lost, the ring is too small");
-        ensure!(
-            summary.missed() * MISSED_SHARE_MAX < summary.emitted(),
-            "{backend}: {} of {} hits were skipped: too many to prove anything",
-            summary.missed(),
-            summary.emitted()
-        );
+        check_misses(summary).context(backend)?;
     }
     Ok([fentry, raw])
 }

@@ -62,12 +62,7 @@ pub(super) fn watch(
     check_scrape(&scrape, &ended.summary)?;
     check_fsyncs(&ended.summary, issued.iter().map(Issued::sync_file_calls).sum())?;
     let Summary { io_ends, findings, .. } = &ended.summary;
-    ensure!(
-        ended.summary.missed() * MISSED_SHARE_MAX < ended.summary.emitted(),
-        "the kernel skipped {} of {} hits: too many for a balance to prove anything",
-        ended.summary.missed(),
-        ended.summary.emitted()
-    );
+    check_misses(&ended.summary)?;
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
     balanced(&ended.summary, "none older than the agent", [io_ends.adopted, 0], &[BIRTH])?;
     Ok((issued, ended.summary))
@@ -102,6 +97,17 @@ pub(crate) fn check_stream(summary: &Summary) -> Result<()> {
             "the stream of a CPU does not add up: {cpu:?}"
         );
     }
+    Ok(())
+}
+
+/// Few enough hits were skipped for a balance to prove something.
+pub(super) fn check_misses(summary: &Summary) -> Result<()> {
+    ensure!(
+        summary.missed() * MISSED_SHARE_MAX < summary.emitted(),
+        "the kernel skipped {} of {} hits: too many for a balance to prove anything",
+        summary.missed(),
+        summary.emitted()
+    );
     Ok(())
 }
 
@@ -160,13 +166,7 @@ pub(super) fn check_io_ends(summary: &Summary) -> Result<()> {
 /// event without a start.
 pub(super) fn check_lives(summary: &Summary) -> Result<()> {
     let io_ends = &summary.io_ends;
-    ensure!(
-        io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
-        "objects are not conserved: {io_ends:?}"
-    );
-    let ends = [io_ends.born, io_ends.released];
-    balanced(summary, "born = released", ends, &[BIRTH, RELEASE[0], RELEASE[1]])?;
-    balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)?;
+    check_births(summary)?;
     let bios = [io_ends.bios_attached, io_ends.bios_ended];
     balanced(summary, "attached = ended", bios, &[ATTACH, BIO_END])?;
     let puts = [io_ends.puts, io_ends.born + io_ends.bios_attached];
@@ -178,6 +178,18 @@ pub(super) fn check_lives(summary: &Summary) -> Result<()> {
         summary.missed()
     );
     Ok(())
+}
+
+/// born = released, nothing in flight after sync.
+pub(super) fn check_births(summary: &Summary) -> Result<()> {
+    let io_ends = &summary.io_ends;
+    ensure!(
+        io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
+        "objects are not conserved: {io_ends:?}"
+    );
+    let ends = [io_ends.born, io_ends.released];
+    balanced(summary, "born = released", ends, &[BIRTH, RELEASE[0], RELEASE[1]])?;
+    balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)
 }
 
 pub(super) fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
