@@ -2,6 +2,7 @@
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
 mod kernel;
+mod page;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -45,9 +46,12 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let filter = args.filter.as_deref();
         let bench = Bench { workspace, program: built.join(GUEST_PROGRAM), promtool, filter };
         let mut releases = Vec::new();
+        let mut places = Vec::new();
         for kernel in kernels(args) {
             columns.extend(bench.kernel(kernel, &mut releases)?);
+            places.push(bench.place(kernel, &releases)?);
         }
+        page::write(&places, &workspace.store().join("out/kernels.md"))?;
     }
     eprintln!("test: everything took {:.0} s", begun.elapsed().as_secs_f64());
     Ok(summary(host, &columns))

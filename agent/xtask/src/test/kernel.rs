@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::page::Place;
 use crate::{
     archive::Gone,
     command::{cargo, remove_dir_all, tail, tail_lines},
@@ -65,6 +66,18 @@ impl Bench<'_> {
         }
         cases.extend(self.left_behind(&out)?);
         Ok(Some(Column { kernel: kernel.to_owned(), cases, seconds: elapsed.as_secs_f64() }))
+    }
+
+    /// Where what is known of a kernel lies, by whatever name it ran.
+    pub(super) fn place(&self, kernel: &str, releases: &[(String, String)]) -> Result<Place> {
+        let release = match setup::kernel_files(self.workspace, kernel) {
+            Ok(files) => files.release()?,
+            Err(error) if error.is::<Gone>() => String::new(),
+            Err(error) => return Err(error),
+        };
+        let ran = releases.iter().find(|(other, _)| *other == release);
+        let out = self.out(ran.map_or(kernel, |(_, ran)| ran));
+        Ok(Place { kernel: kernel.to_owned(), out })
     }
 
     /// What a kernel's guests leave behind.

@@ -9,6 +9,7 @@ use crate::{
     agent::{Agent, LISTEN, LISTEN_TOO},
     disk,
     dm::{self, Linear, Part},
+    http,
     workload::{COMMIT_LINE, make_room, stress, stress_in, sync},
 };
 
@@ -86,6 +87,9 @@ fn compare(
     let raw = Agent::start_at(LISTEN_TOO, &["--backend", "raw_tp"])?;
     load()?;
     sync();
+    for (backend, agent) in [("fentry", &fentry), ("raw_tp", &raw)] {
+        keep_scrape(guest, agent, &format!("{name}_{backend}"))?;
+    }
     let raw = raw.stop(guest, &format!("{name}_raw_tp"))?.summary;
     let fentry = fentry.stop(guest, &format!("{name}_fentry"))?.summary;
     for Common { name, count, programs } in COMMON {
@@ -114,6 +118,13 @@ fn compare(
         check_misses(summary).context(backend)?;
     }
     Ok([fentry, raw])
+}
+
+/// Leaves a scrape for the host, beside the summary of that name.
+fn keep_scrape(guest: &Guest, agent: &Agent, name: &str) -> Result<String> {
+    let (_, scrape) = http::get(agent.addr(), "/metrics")?;
+    std::fs::write(guest.out.join(format!("{name}.prom")), &scrape)?;
+    Ok(scrape)
 }
 
 /// On the guest's own disk.
@@ -191,7 +202,7 @@ pub(crate) fn kprobe_is_degraded(guest: &Guest, facts: &mut Facts) -> Result<()>
     let agent = Agent::start(&["--backend", "kprobe"])?;
     stress("kprobe", &["--buffered", "-t", "8", "-s", "4", "-S", "-o", "2"])?;
     sync();
-    let (_, scrape) = http::get(agent.addr(), "/metrics")?;
+    let scrape = keep_scrape(guest, &agent, "kprobe")?;
     let summary = agent.stop(guest, "kprobe")?.summary;
     let seen = summary.io_ends.born + summary.io_ends.adopted;
     facts.insert("io_ends".into(), seen.into());
