@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use crate::kernels::KERNELS;
-
 /// One boot of a kernel.
 #[derive(Debug)]
 pub(crate) struct GuestRun {
@@ -69,6 +67,7 @@ pub(crate) fn of(kernel: &str) -> impl Iterator<Item = &'static GuestRun> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::KERNELS;
 
     #[test]
     fn every_kernel_has_a_guest_that_runs_what_is_claimed_of_all() {
