@@ -107,7 +107,7 @@ pub(crate) enum Root {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// A kernel to test on, repeatable [default: 6.1 5.10 6.18]
+    /// A kernel to test on, repeatable [default: all]
     #[arg(long, value_name = "NAME", value_parser = kernels::names())]
     pub(crate) kernel: Vec<String>,
     /// Runs only the cases whose name contains S

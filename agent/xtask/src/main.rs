@@ -15,6 +15,7 @@ mod binaries;
 mod cli;
 mod command;
 mod demo;
+mod guests;
 mod kernels;
 mod progress;
 mod setup;

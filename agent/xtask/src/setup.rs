@@ -24,6 +24,7 @@ pub(crate) use self::{
     guest::GuestFiles, kernel::KernelFiles, prometheus::promtool, qemu::QemuFiles,
 };
 use crate::{
+    archive::Gone,
     cli::{SetupArgs, SetupPart},
     command::{exists, remove_dir_all, run},
     kernels::{self, KERNELS},
@@ -53,8 +54,11 @@ pub(crate) fn main(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> 
     }
     if args.only != SetupPart::Programs {
         guest(workspace)?;
-        for kernel in KERNELS.iter().filter(|kernel| kernel.tested) {
-            kernel_files(workspace, kernel.name)?;
+        for kernel in KERNELS {
+            match kernel_files(workspace, kernel.name) {
+                Err(error) if error.is::<Gone>() => eprintln!("setup: {error:#}"),
+                fetched => drop(fetched?),
+            }
         }
     }
     if args.only == SetupPart::All {

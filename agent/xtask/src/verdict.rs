@@ -3,7 +3,8 @@
 //!
 //! ```json
 //! {"planned": ["attach", …],
-//!  "cases": [{"name": "attach", "outcome": "passed", "why": "", "facts": {"io_ends": 451}}, …]}
+//!  "cases": [{"name": "attach", "outcome": "passed", "why": "", "facts": {"io_ends": 451},
+//!             "seconds": 3.2}, …]}
 //! ```
 //!
 //! A planned case that did not report has failed: a guest that died takes nothing with it.
@@ -21,6 +22,19 @@ pub(crate) enum Outcome {
     Failed,
     /// Cannot exist on this kernel; `why` says why.
     Absent,
+    /// The archive has no such kernel any more.
+    Gone,
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "FAILED",
+            Outcome::Absent => "absent",
+            Outcome::Gone => "gone",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +45,9 @@ pub(crate) struct Case {
     pub(crate) why: String,
     #[serde(default)]
     pub(crate) facts: BTreeMap<String, Value>,
+    /// How long it took in the guest.
+    #[serde(default)]
+    pub(crate) seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,21 +61,34 @@ struct VerdictFile {
 pub(crate) struct Column {
     pub(crate) kernel: String,
     pub(crate) cases: Vec<Case>,
+    /// How long its guests took, boots included.
+    pub(crate) seconds: f64,
+}
+
+/// How many cases came out how.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) gone: usize,
 }
 
 impl Case {
     pub(crate) fn passed(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            outcome: Outcome::Passed,
-            why: String::new(),
-            facts: BTreeMap::new(),
-        }
+        Self::new(name, Outcome::Passed, "")
     }
 
     pub(crate) fn failed(name: &str, why: &str) -> Self {
-        let why = why.to_owned();
-        Self { name: name.to_owned(), outcome: Outcome::Failed, why, facts: BTreeMap::new() }
+        Self::new(name, Outcome::Failed, why)
+    }
+
+    pub(crate) fn gone(name: &str, why: &str) -> Self {
+        Self::new(name, Outcome::Gone, why)
+    }
+
+    fn new(name: &str, outcome: Outcome, why: &str) -> Self {
+        let (name, why) = (name.to_owned(), why.to_owned());
+        Self { name, outcome, why, facts: BTreeMap::new(), seconds: 0.0 }
     }
 }
 
@@ -84,13 +114,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The number of passed and of failed cases.
-pub(crate) fn count(columns: &[Column]) -> (usize, usize) {
+/// Counts the cases of all kernels.
+pub(crate) fn tally(columns: &[Column]) -> Tally {
     let of = |outcome| {
         let cases = columns.iter().flat_map(|column| &column.cases);
         cases.filter(|case| case.outcome == outcome).count()
     };
-    (of(Outcome::Passed), of(Outcome::Failed))
+    Tally { passed: of(Outcome::Passed), failed: of(Outcome::Failed), gone: of(Outcome::Gone) }
 }
 
 /// The table of all kernels and cases, then what there is to say about single cells.
@@ -111,16 +141,16 @@ pub(crate) fn table(columns: &[Column]) -> String {
         put(&mut text, format_args!("{row:width$}"));
         for column in columns {
             let case = column.cases.iter().find(|case| case.name == row);
-            let cell = match case.map(|case| case.outcome) {
-                Some(Outcome::Passed) => "passed",
-                Some(Outcome::Failed) => "FAILED",
-                Some(Outcome::Absent) => "absent",
-                None => "-",
-            };
+            let cell = case.map_or("-", |case| case.outcome.word());
             put(&mut text, format_args!("  {cell:>11}"));
         }
         text.push('\n');
     }
+    put(&mut text, format_args!("{:width$}", "seconds"));
+    for column in columns {
+        put(&mut text, format_args!("  {:>11.0}", column.seconds));
+    }
+    text.push('\n');
     for column in columns {
         for case in &column.cases {
             remarks(&mut text, &column.kernel, case);
@@ -130,16 +160,14 @@ pub(crate) fn table(columns: &[Column]) -> String {
 }
 
 fn remarks(text: &mut String, kernel: &str, case: &Case) {
-    let said = match case.outcome {
-        Outcome::Passed => "passed",
-        Outcome::Failed => "FAILED",
-        Outcome::Absent => "absent",
-    };
     if case.outcome == Outcome::Passed && case.facts.is_empty() {
         return;
     }
-    put(text, format_args!("\n{kernel} {}: {said}", case.name));
-    if !case.why.is_empty() {
+    put(text, format_args!("\n{kernel} {}: {}", case.name, case.outcome.word()));
+    if case.seconds > 0.0 {
+        put(text, format_args!(" in {:.1} s", case.seconds));
+    }
+    if !case.why.is_empty() && case.outcome != Outcome::Passed {
         put(text, format_args!(": {}", case.why.trim().replace('\n', "\n    ")));
     }
     for (name, value) in &case.facts {
@@ -182,15 +210,17 @@ mod tests {
 
     #[test]
     fn the_table_has_a_column_per_kernel_and_says_why() {
-        let column = |kernel: &str, cases| Column { kernel: kernel.to_owned(), cases };
+        let column =
+            |kernel: &str, cases| Column { kernel: kernel.to_owned(), cases, seconds: 9.6 };
         let columns =
             [column("6.1", parse(FILE).unwrap()), column("5.10", vec![Case::passed("attach")])];
-        assert_eq!(count(&columns), (2, 1));
+        assert_eq!(tally(&columns), Tally { passed: 2, failed: 1, gone: 0 });
         let expected = "\
 case             6.1         5.10
 attach        passed       passed
 life          FAILED            -
 modular       absent            -
+seconds           10           10
 
 6.1 attach: passed
     io_ends = 451

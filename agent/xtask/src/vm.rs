@@ -127,6 +127,17 @@ impl Vm {
         self
     }
 
+    pub(crate) fn smp(mut self, cpus: u32) -> Self {
+        self.smp = cpus;
+        self
+    }
+
+    /// Modules of the kernel to load, after those that every guest needs.
+    pub(crate) fn modules<'a>(mut self, names: impl Iterator<Item = &'a &'a str>) -> Self {
+        self.modules.extend(names.map(|name| (*name).to_owned()));
+        self
+    }
+
     pub(crate) fn iops(mut self, iops: u32) -> Self {
         self.iops = Some(iops);
         self

@@ -16,6 +16,8 @@ use crate::Guest;
 
 /// Where the agent under test serves.
 pub(crate) const LISTEN: &str = "127.0.0.1:10491";
+/// Where a second one serves, beside the first.
+pub(crate) const LISTEN_TOO: &str = "127.0.0.1:10492";
 
 /// What the agent logs once every probe is attached.
 const WATCHING: &str = "watching ext4";
@@ -27,6 +29,7 @@ const WAITING: &str = "waiting for the first ext4 mount";
 pub(crate) struct Agent {
     child: Child,
     log: JoinHandle<String>,
+    addr: SocketAddr,
 }
 
 /// What an agent left behind.
@@ -40,23 +43,29 @@ pub(crate) struct Ended {
 impl Agent {
     /// Starts `endiod run` and returns when it says that it is watching.
     pub(crate) fn start(args: &[&str]) -> Result<Agent> {
-        let run = ["run", "--format", "json", "--listen", LISTEN];
-        Agent::spawn(&[&run, args].concat(), WATCHING)
+        Agent::start_at(LISTEN, args)
+    }
+
+    /// The same, serving there.
+    pub(crate) fn start_at(listen: &str, args: &[&str]) -> Result<Agent> {
+        let run = ["run", "--format", "json", "--listen", listen];
+        Agent::spawn(listen, &[&run, args].concat(), WATCHING)
     }
 
     /// Starts `endiod run` where nothing is mounted, and returns when it says that it waits.
     pub(crate) fn start_waiting(args: &[&str]) -> Result<Agent> {
         let run = ["run", "--format", "json", "--listen", LISTEN];
-        Agent::spawn(&[&run, args].concat(), WAITING)
+        Agent::spawn(LISTEN, &[&run, args].concat(), WAITING)
     }
 
     /// Starts `endiod record`, likewise.
     pub(crate) fn record(file: &str) -> Result<Agent> {
-        Agent::spawn(&["record", "--format", "json", "--output", file], WATCHING)
+        Agent::spawn(LISTEN, &["record", "--format", "json", "--output", file], WATCHING)
     }
 
     /// Returns when the agent's log has a line with `until`.
-    fn spawn(args: &[&str], until: &'static str) -> Result<Agent> {
+    fn spawn(listen: &str, args: &[&str], until: &'static str) -> Result<Agent> {
+        let addr = listen.parse().context("not an address")?;
         let mut child = Command::new("endiod")
             .args(args)
             .stdout(Stdio::piped())
@@ -83,12 +92,12 @@ impl Agent {
             let log = log.join().unwrap_or_default();
             bail!("endiod ended with {status} before it watched:\n{log}");
         }
-        Ok(Agent { child, log })
+        Ok(Agent { child, log, addr })
     }
 
     /// Where it serves.
     pub(crate) fn addr(&self) -> SocketAddr {
-        LISTEN.parse().expect("LISTEN is an address")
+        self.addr
     }
 
     /// Sends a signal.

@@ -1,27 +1,71 @@
 //! The `CASES` table.
 
+mod backends;
 mod bad_input;
 mod conservation;
+mod cpus;
 mod doctor;
 mod keep;
 mod loss;
 mod module_life;
+mod mounts;
 mod nesting;
 mod record;
 mod stop;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::{Facts, Guest};
 
+/// What a case is about. The harness says which suites a guest runs; without a word all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// What is claimed of every kernel: all events are seen, by every back end.
+    Core,
+    /// The agent's own behaviour, which is the same on many kernels.
+    Agent,
+    /// Every way to make and mount a file system.
+    Mounts,
+    /// Many CPUs, and CPUs that come and go.
+    Cpus,
+}
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run {
+    /// By a function of its own; numbers it stands on go into the facts.
+    Case(fn(&Guest, &mut Facts) -> Result<()>),
+    /// As a row of a table.
+    Row(&'static mounts::Row),
+}
+
 /// One case.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
+    /// What it is about.
+    pub(crate) suite: Suite,
     /// A claim.
     pub(crate) name: &'static str,
     /// Why the case cannot exist on that kernel, if so.
     pub(crate) absent: fn(&str) -> Option<&'static str>,
-    /// Runs it; numbers it stands on go into the facts.
-    pub(crate) run: fn(&Guest, &mut Facts) -> Result<()>,
+    /// What it does.
+    pub(crate) run: Run,
+}
+
+impl Case {
+    /// Runs it.
+    pub(crate) fn run(&self, guest: &Guest, facts: &mut Facts) -> Result<()> {
+        match self.run {
+            Run::Case(run) => run(guest, facts),
+            Run::Row(row) => mounts::run(row, guest, facts),
+        }
+    }
+}
+
+/// Every case, in the order they run.
+pub(crate) fn all() -> impl Iterator<Item = Case> {
+    mounts::cases().chain(CASES.iter().copied())
 }
 
 fn always(_kernel: &str) -> Option<&'static str> {
@@ -29,32 +73,40 @@ fn always(_kernel: &str) -> Option<&'static str> {
 }
 
 macro_rules! cases {
-    ($( $name:literal, $absent:expr, $run:path; )*) => {
-        /// Every case, in the order they run; the last ones change the guest for good.
-        pub(crate) const CASES: &[Case] =
-            &[ $( Case { name: $name, absent: $absent, run: $run }, )* ];
+    ($( $suite:ident $name:literal, $absent:expr, $run:path; )*) => {
+        /// The cases of no other table; the last ones change the guest for good.
+        const CASES: &[Case] = &[ $( Case {
+            suite: Suite::$suite,
+            name: $name,
+            absent: $absent,
+            run: Run::Case($run),
+        }, )* ];
     };
 }
 
 cases! {
-    "probes_attach", always, conservation::probes_attach;
-    "direct_io_is_conserved", always, conservation::direct;
-    "buffered_io_is_conserved", always, conservation::buffered;
-    "mixed_io_is_conserved", always, conservation::mixed;
-    "sequence_numbers_survive_nesting", always, nesting::numbers_survive;
-    "loss_is_counted_and_accuses_nobody", always, loss::ring_overflow;
-    "the_programs_log_reaches_the_daemon", always, loss::log_lines;
-    "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
-    "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
-    "doctor_meets_full", always, doctor::meets_full;
-    "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
-    "selftest_sees_a_whole_life", always, doctor::selftest;
-    "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
-    "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
-    "a_module_is_followed_and_let_go", module_life::only_where_ext4_is_a_module, module_life::follows_the_mounts;
-    "a_slice_is_kept_on_request", always, keep::a_slice_on_request;
-    "a_full_disk_costs_the_file_only", always, keep::a_full_disk;
-    "bad_input_is_named_with_its_fix", always, bad_input::named;
-    "a_locked_down_kernel_is_named", always, bad_input::locked_down;
-    "doctor_names_lockdown", always, doctor::names_lockdown;
+    Core "direct_io_is_conserved", always, conservation::direct;
+    Core "buffered_io_is_conserved", always, conservation::buffered;
+    Agent "sequence_numbers_survive_nesting", always, nesting::numbers_survive;
+    Agent "loss_is_counted_and_accuses_nobody", always, loss::ring_overflow;
+    Agent "a_stopped_agent_loses_and_recovers", always, loss::stopped_consumer;
+    Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
+    Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
+    Core "doctor_meets_full", always, doctor::meets_full;
+    Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
+    Agent "selftest_sees_a_whole_life", always, doctor::selftest;
+    Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
+    Agent "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
+    Agent "a_slice_is_kept_on_request", always, keep::a_slice_on_request;
+    Agent "a_full_disk_costs_the_file_only", always, keep::a_full_disk;
+    Core "a_module_is_followed_and_let_go", module_life::only_where_ext4_is_a_module, module_life::follows_the_mounts;
+    Core "backends_agree", always, backends::agree;
+    Core "backends_agree_on_split_bios", always, backends::agree_on_split_bios;
+    Core "kprobe_backend_degraded", always, backends::kprobe_is_degraded;
+    Cpus "eight_cpus_are_conserved", always, cpus::many;
+    Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
+    Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
+    Agent "bad_input_is_named_with_its_fix", always, bad_input::named;
+    Agent "a_locked_down_kernel_is_named", always, bad_input::locked_down;
+    Agent "doctor_names_lockdown", always, doctor::names_lockdown;
 }

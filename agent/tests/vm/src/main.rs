@@ -6,17 +6,21 @@
 
 mod agent;
 mod cases;
+mod disk;
+mod dm;
+mod folios;
+mod fscrypt;
 mod http;
 mod workload;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde::Serialize;
 use serde_json::Map;
 
-use cases::CASES;
+use cases::Suite;
 
 /// Numbers that a case stands on, shown beside its verdict.
 type Facts = Map<String, serde_json::Value>;
@@ -29,6 +33,9 @@ struct Args {
     /// Where the verdicts go, as JSON
     #[arg(long)]
     verdicts: PathBuf,
+    /// Run only cases of these suites
+    #[arg(long, value_enum, value_delimiter = ',')]
+    suite: Vec<Suite>,
     /// Run only cases whose name contains this
     #[arg(long, default_value = "")]
     filter: String,
@@ -54,19 +61,26 @@ struct Verdict {
     outcome: &'static str,
     why: String,
     facts: Facts,
+    /// How long it took, which under emulation says something of the emulation only.
+    seconds: f64,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let out = args.verdicts.parent().context("--verdicts names a file in a directory")?;
     let guest = Guest { kernel: args.kernel.clone(), out: out.to_path_buf() };
-    let selected: Vec<_> = CASES.iter().filter(|case| case.name.contains(&args.filter)).collect();
+    let is_wanted = |case: &cases::Case| {
+        let of_suite = args.suite.is_empty() || args.suite.contains(&case.suite);
+        of_suite && case.name.contains(&args.filter)
+    };
+    let selected: Vec<_> = cases::all().filter(is_wanted).collect();
     let planned = selected.iter().map(|case| case.name).collect();
     let mut verdicts = Verdicts { planned, cases: Vec::new() };
     write(&args.verdicts, &verdicts)?;
-    for case in selected {
+    for case in &selected {
         let verdict = run(case, &guest);
-        println!("{} {} {}", verdict.outcome, verdict.name, verdict.why);
+        let Verdict { outcome, name, why, seconds, .. } = &verdict;
+        println!("{outcome} {name} in {seconds:.1} s {why}");
         verdicts.cases.push(verdict);
         // After each case, so that a guest that dies later leaves what was learned.
         write(&args.verdicts, &verdicts)?;
@@ -76,16 +90,21 @@ fn main() -> Result<ExitCode> {
 }
 
 fn run(case: &cases::Case, guest: &Guest) -> Verdict {
-    let name = case.name;
-    if let Some(why) = (case.absent)(&guest.kernel) {
-        return Verdict { name, outcome: "absent", why: why.to_owned(), facts: Facts::new() };
-    }
-    println!("running {name}");
+    let begun = Instant::now();
     let mut facts = Facts::new();
-    match (case.run)(guest, &mut facts) {
-        Ok(()) => Verdict { name, outcome: "passed", why: show(&facts), facts },
-        Err(error) => Verdict { name, outcome: "failed", why: format!("{error:#}"), facts },
-    }
+    let (outcome, why) = match (case.absent)(&guest.kernel) {
+        Some(why) => ("absent", why.to_owned()),
+        None => {
+            println!("running {}", case.name);
+            match case.run(guest, &mut facts) {
+                Ok(()) => ("passed", show(&facts)),
+                Err(error) => ("failed", format!("{error:#}")),
+            }
+        }
+    };
+    // A tenth is as fine as anyone will read it.
+    let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+    Verdict { name: case.name, outcome, why, facts, seconds }
 }
 
 fn show(facts: &Facts) -> String {

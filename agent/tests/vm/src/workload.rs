@@ -1,6 +1,6 @@
 //! The workloads: `endiod stress`, which says exactly what it issued.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -30,9 +30,14 @@ pub(crate) const COMMIT_LINE: [&str; 10] =
 
 /// Runs `endiod stress` on 20 fresh files in a directory of that name.
 pub(crate) fn stress(name: &str, args: &[&str]) -> Result<Issued> {
-    let dir = PathBuf::from("/mnt").join(name);
+    let dir = Path::new("/mnt").join(name);
     std::fs::create_dir_all(&dir)?;
-    let files = (1..=20).map(|file| dir.join(format!("f{file}")));
+    stress_in(&dir, 20, args)
+}
+
+/// Runs `endiod stress` on that many files of a directory.
+pub(crate) fn stress_in(dir: &Path, files: usize, args: &[&str]) -> Result<Issued> {
+    let files = (1..=files).map(|file| dir.join(format!("f{file}")));
     let output = Command::new("endiod")
         .args(["stress", "--format", "json"])
         .args(args)

@@ -17,17 +17,6 @@ use crate::{
 /// a CPU while a task that was preempted inside it waits.
 const MISSED_SHARE_MAX: u64 = 20;
 
-/// Every probe of the table is attached, or absent because this kernel needs it not.
-pub(crate) fn probes_attach(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let ended = Agent::start(&[])?.stop(guest, "probes")?;
-    let probes = ended.summary.probes;
-    facts.insert("attached".into(), probes.attached.into());
-    facts.insert("absent".into(), probes.absent.into());
-    ensure!(probes.failed.is_empty(), "probes failed: {:?}", probes.failed);
-    ensure!(probes.attached > 20, "only {} probes are attached", probes.attached);
-    Ok(())
-}
-
 /// The commit's own line: from 5.5 on it reaches direct-I/O completions and fsync, no data io_end.
 pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let (issued, summary) = watch(guest, "direct", facts, &[&COMMIT_LINE])?;
@@ -45,14 +34,6 @@ pub(crate) fn buffered(guest: &Guest, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-/// Both at once, one after the other under one agent.
-pub(crate) fn mixed(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let (issued, summary) = watch(guest, "mixed", facts, &[&COMMIT_LINE, &line, &COMMIT_LINE])?;
-    check_io_ends(&summary)?;
-    check_direct(&summary, issued.iter().map(|issued| issued.direct_writes).sum())
-}
-
 /// The commit's line without O_DIRECT.
 pub(super) fn buffered_line() -> impl Iterator<Item = &'static str> {
     COMMIT_LINE.into_iter().filter(|flag| *flag != "-O")
@@ -60,7 +41,7 @@ pub(super) fn buffered_line() -> impl Iterator<Item = &'static str> {
 
 /// Runs the workloads under an agent, checks what holds for all of them, and returns what was issued
 /// and what was seen.
-fn watch(
+pub(super) fn watch(
     guest: &Guest,
     name: &str,
     facts: &mut Facts,
@@ -91,19 +72,9 @@ pub(super) fn check_run(issued: &[Issued], summary: &Summary) -> Result<()> {
 /// What holds after any workload.
 fn check_common(issued: &[Issued], summary: &Summary) -> Result<()> {
     check_stream(summary)?;
-    let calls: u64 = issued.iter().map(Issued::sync_file_calls).sum();
-    let Summary { fsyncs, io_ends, findings, .. } = summary;
-    ensure!(calls > 0, "the workload caused no fsync");
-    balanced(summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
-    let spans = [fsyncs.started, fsyncs.completed];
-    balanced(summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
-    ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
-    ensure!(
-        summary.missed() * MISSED_SHARE_MAX < summary.emitted(),
-        "the kernel skipped {} of {} hits: too many for a balance to prove anything",
-        summary.missed(),
-        summary.emitted()
-    );
+    check_fsyncs(summary, issued.iter().map(Issued::sync_file_calls).sum())?;
+    let Summary { io_ends, findings, .. } = summary;
+    check_misses(summary)?;
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
     balanced(summary, "none older than the agent", [io_ends.adopted, 0], &[BIRTH])
 }
@@ -140,6 +111,28 @@ pub(crate) fn check_stream(summary: &Summary) -> Result<()> {
     Ok(())
 }
 
+/// Few enough hits were skipped for a balance to prove something.
+pub(super) fn check_misses(summary: &Summary) -> Result<()> {
+    ensure!(
+        summary.missed() * MISSED_SHARE_MAX < summary.emitted(),
+        "the kernel skipped {} of {} hits: too many for a balance to prove anything",
+        summary.missed(),
+        summary.emitted()
+    );
+    Ok(())
+}
+
+/// Every fsync is seen, and returned without an error.
+pub(super) fn check_fsyncs(summary: &Summary, calls: u64) -> Result<()> {
+    let fsyncs = &summary.fsyncs;
+    ensure!(calls > 0, "the workload caused no fsync");
+    balanced(summary, "fsyncs issued = seen", [calls, fsyncs.started], &["ext4_sync_file"])?;
+    let spans = [fsyncs.started, fsyncs.completed];
+    balanced(summary, "fsyncs started = returned", spans, &["ext4_sync_file_exit"])?;
+    ensure!(fsyncs.errors == 0, "fsyncs failed: {fsyncs:?}");
+    Ok(())
+}
+
 /// Two sides of a balance. They must be equal, but for hits that the kernel skipped because the
 /// program was already running on that CPU, and counted: each explains a difference of one.
 fn balanced(
@@ -171,20 +164,20 @@ const BIO_END: &str = "ext4_end_bio";
 const PUTS: [&str; 2] = ["ext4_put_io_end", "ext4_put_io_end_defer"];
 const RELEASE: [&str; 2] = ["ext4_release_io_end", "ext4_release_io_end_exit"];
 
-/// born = released, attached = ended, every reference put once, nothing in flight after sync, no
-/// event without a start.
-fn check_io_ends(summary: &Summary) -> Result<()> {
+/// The same, and something was deferred.
+pub(super) fn check_io_ends(summary: &Summary) -> Result<()> {
     let io_ends = &summary.io_ends;
     ensure!(io_ends.born > 0, "no io_end was born: this run proves nothing");
     ensure!(io_ends.queued > 0, "no conversion was left to the worker: {io_ends:?}");
     ensure!(io_ends.bios_attached > 0, "no bio was attached: {io_ends:?}");
-    ensure!(
-        io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
-        "objects are not conserved: {io_ends:?}"
-    );
-    let ends = [io_ends.born, io_ends.released];
-    balanced(summary, "born = released", ends, &[BIRTH, RELEASE[0], RELEASE[1]])?;
-    balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)?;
+    check_lives(summary)
+}
+
+/// born = released, attached = ended, every reference put once, nothing in flight after sync, no
+/// event without a start.
+pub(super) fn check_lives(summary: &Summary) -> Result<()> {
+    let io_ends = &summary.io_ends;
+    check_births(summary)?;
     let bios = [io_ends.bios_attached, io_ends.bios_ended];
     balanced(summary, "attached = ended", bios, &[ATTACH, BIO_END])?;
     let puts = [io_ends.puts, io_ends.born + io_ends.bios_attached];
@@ -198,7 +191,19 @@ fn check_io_ends(summary: &Summary) -> Result<()> {
     Ok(())
 }
 
-fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
+/// born = released, nothing in flight after sync.
+pub(super) fn check_births(summary: &Summary) -> Result<()> {
+    let io_ends = &summary.io_ends;
+    ensure!(
+        io_ends.born + io_ends.adopted == io_ends.released + io_ends.lost + io_ends.in_flight,
+        "objects are not conserved: {io_ends:?}"
+    );
+    let ends = [io_ends.born, io_ends.released];
+    balanced(summary, "born = released", ends, &[BIRTH, RELEASE[0], RELEASE[1]])?;
+    balanced(summary, "nothing in flight", [io_ends.in_flight, 0], &RELEASE)
+}
+
+pub(super) fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
     let seen = &summary.direct_ios;
     let (entry, exit) = ("ext4_file_write_iter", "ext4_file_write_iter_exit");
     let (complete, completed) = ("ext4_dio_write_end_io", "ext4_dio_write_end_io_exit");
@@ -215,7 +220,7 @@ fn check_direct(summary: &Summary, issued: u64) -> Result<()> {
 
 /// A scrape that shows everything up to now: gauges are set once a second, so ask until a new second
 /// has been counted.
-fn settled_scrape(agent: &Agent) -> Result<String> {
+pub(super) fn settled_scrape(agent: &Agent) -> Result<String> {
     let ticks = |scrape: &str| {
         let line =
             scrape.lines().find(|line| line.starts_with("endiod_events_total{kind=\"tick\"}"));

@@ -64,7 +64,8 @@ pub(crate) fn meets_full(guest: &Guest, facts: &mut Facts) -> Result<()> {
     agrees_with_run(guest, facts, &report)
 }
 
-/// What the doctor said of each probe is what `run` then meets.
+/// What the doctor said of each probe is what `run` then meets: every probe of the table is attached,
+/// or absent because this kernel needs it not.
 fn agrees_with_run(guest: &Guest, facts: &mut Facts, report: &Report) -> Result<()> {
     let count = |verdict| report.probes.iter().filter(|probe| probe.verdict == verdict).count();
     let ok = count(ProbeVerdict::Ok);
@@ -75,6 +76,7 @@ fn agrees_with_run(guest: &Guest, facts: &mut Facts, report: &Report) -> Result<
     ensure!(run.failed.is_empty(), "the doctor found all well, run: {:?}", run.failed);
     let told = [u64::try_from(ok)?, u64::try_from(absent)?];
     let met = [u64::try_from(run.attached)?, u64::try_from(run.absent)?];
+    ensure!(run.attached > 20, "only {} probes are attached", run.attached);
     ensure!(told == met, "told {told:?} ok and not needed, run met {met:?}");
     let counted: BTreeSet<_> = run.missed.keys().collect();
     ensure!(

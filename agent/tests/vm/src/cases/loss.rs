@@ -1,41 +1,34 @@
-//! A ring that is far too small: what is lost is counted to the event, and nobody is accused.
+//! A ring that is far too small, and an agent that is kept from draining it: what is lost is counted
+//! to the event, nobody is accused, and once it can drain again it is as if nothing had been.
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::conservation::check_stream;
+use super::conservation::{buffered_line, check_stream, settled_scrape};
 use crate::{
     Facts, Guest,
     agent::{Agent, Ended},
-    workload::{stress, sync},
+    http,
+    workload::{make_room, stress, sync},
 };
 
-fn overflow(guest: &Guest, name: &str) -> Result<Ended> {
+/// seen + lost = emitted on every CPU with real loss, and no verdict stands on it. The programs' own
+/// words are in the daemon's log: one line when they are loaded, one rate-limited line when records
+/// are lost.
+pub(crate) fn ring_overflow(guest: &Guest, facts: &mut Facts) -> Result<()> {
     sync();
     let agent = Agent::start(&["--ring-bytes", "4096"])?;
-    stress(name, &["--buffered", "-t", "20", "-s", "10", "-S", "-o", "2", "-I", "600"])?;
+    stress("overflow", &["--buffered", "-t", "20", "-s", "10", "-S", "-o", "2", "-I", "600"])?;
     sync();
-    agent.stop(guest, name)
-}
-
-/// seen + lost = emitted on every CPU with real loss, and no verdict stands on it.
-pub(crate) fn ring_overflow(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let Ended { summary, .. } = overflow(guest, "overflow")?;
+    let Ended { summary, log } = agent.stop(guest, "overflow")?;
     facts.insert("emitted".into(), summary.emitted().into());
     facts.insert("lost".into(), summary.dropped().into());
     facts.insert("suppressed".into(), summary.suppressed.values().sum::<u64>().into());
     ensure!(summary.dropped() > 0, "nothing was lost: this run proves nothing");
     check_stream(&summary)?;
     ensure!(summary.findings.is_empty(), "accused under loss: {:?}", summary.findings);
-    Ok(())
-}
-
-/// One line when the programs are loaded, one rate-limited line when records are lost.
-pub(crate) fn log_lines(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let Ended { summary, log } = overflow(guest, "log")?;
     let hello = log.lines().find(|line| line.contains("programs loaded: wire version 1"));
     hello.context("the programs' first line is not in the daemon's log")?;
     let drops = log.lines().filter(|line| line.contains("ring full on cpu")).count();
-    facts.insert("lost".into(), summary.dropped().into());
     facts.insert("drop_lines".into(), drops.into());
     ensure!(drops > 0, "{} records were lost and no line says so", summary.dropped());
     // One per second and CPU, begun seconds included.
@@ -43,5 +36,69 @@ pub(crate) fn log_lines(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let lines_max = (summary.seconds.ceil() + 1.0) * f64::from(u32::try_from(cpus)?);
     let lines = f64::from(u32::try_from(drops)?);
     ensure!(lines <= lines_max, "{drops} lines in {:.1} s on {cpus} CPUs", summary.seconds);
+    Ok(())
+}
+
+/// Holds more than what one drain may wait for, and less than a load emits.
+const RING_BYTES: &str = "1048576";
+
+/// What a scrape says of loss and of lives.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    lost: f64,
+    suppressed: f64,
+    started: f64,
+    whole: f64,
+}
+
+impl Told {
+    fn by(agent: &Agent) -> Result<Told> {
+        let scrape = settled_scrape(agent)?;
+        let of = |metric: &str, label: &str| {
+            let lines: Vec<_> = scrape.lines().filter(|line| line.contains(label)).collect();
+            http::sum(&lines.join("\n"), metric)
+        };
+        Ok(Told {
+            lost: of("endiod_events_lost_total", "stage=\"ring\""),
+            suppressed: of("endiod_violations_suppressed_total", ""),
+            started: of("endiod_io_end_started_total", ""),
+            whole: of("endiod_io_end_phase_duration_seconds_count", "phase=\"total\""),
+        })
+    }
+}
+
+/// A consumer that is stopped for the length of a load.
+pub(crate) fn stopped_consumer(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    make_room()?;
+    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let agent = Agent::start(&["--ring-bytes", RING_BYTES])?;
+    agent.kill(libc::SIGSTOP)?;
+    stress("stopped1", &line)?;
+    sync();
+    agent.kill(libc::SIGCONT)?;
+    // What it finds in the ring it takes before it serves a second tick.
+    let stopped = Told::by(&agent)?;
+    facts.insert("lost".into(), stopped.lost.into());
+    ensure!(stopped.lost > 0.0, "nothing was lost, so this proves nothing: {stopped:?}");
+    stress("stopped2", &line)?;
+    sync();
+    let after = Told::by(&agent)?;
+    let summary = agent.stop(guest, "stopped")?.summary;
+    let (started, whole) = (after.started - stopped.started, after.whole - stopped.whole);
+    facts.insert("started_afterwards".into(), started.into());
+    facts.insert("whole_afterwards".into(), whole.into());
+    facts.insert("missed".into(), summary.missed().into());
+    ensure!(after.lost == stopped.lost, "it still loses: {stopped:?} {after:?}");
+    ensure!(after.suppressed == stopped.suppressed, "still suppressed: {stopped:?} {after:?}");
+    ensure!(started > 0.0, "no io_end was born afterwards: this run proves nothing");
+    let unexplained = started - whole;
+    ensure!(
+        unexplained.abs() <= summary.missed() as f64,
+        "{started} lives began afterwards and {whole} were seen whole, but the kernel skipped {} \
+         hits only",
+        summary.missed()
+    );
+    check_stream(&summary)?;
+    ensure!(summary.findings.is_empty(), "accused under loss: {:?}", summary.findings);
     Ok(())
 }

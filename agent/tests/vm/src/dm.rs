@@ -1,0 +1,172 @@
+//! A device-mapper device of linear parts, by the control device's own ioctls
+//! (linux/dm-ioctl.h, version 4; the layout has not changed since).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::disk::ioctl;
+
+/// Where the kernel listens.
+const CONTROL: &str = "/dev/mapper/control";
+
+/// `_IOWR(0xfd, N, struct dm_ioctl)`.
+const fn request(number: u64) -> u64 {
+    0xc138_fd00 | number
+}
+
+const DEV_CREATE: u64 = request(3);
+const DEV_REMOVE: u64 = request(4);
+/// Also "resume", which makes a loaded table live.
+const DEV_SUSPEND: u64 = request(6);
+const TABLE_LOAD: u64 = request(9);
+
+/// `struct dm_ioctl`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header {
+    version: [u32; 3],
+    data_size: u32,
+    data_start: u32,
+    target_count: u32,
+    open_count: i32,
+    flags: u32,
+    event_nr: u32,
+    padding: u32,
+    dev: u64,
+    name: [u8; 128],
+    uuid: [u8; 129],
+    data: [u8; 7],
+}
+
+/// `struct dm_target_spec`, and behind it the text of its parameters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Target {
+    sector_start: u64,
+    length: u64,
+    status: i32,
+    /// From this target to the next.
+    next: u32,
+    target_type: [u8; 16],
+    parameters: [u8; PARAMETERS_LEN],
+}
+
+const PARAMETERS_LEN: usize = 24;
+/// Parts of a table.
+const TARGETS_MAX: usize = 64;
+
+/// What an ioctl is given.
+#[repr(C)]
+struct Request {
+    header: Header,
+    targets: [Target; TARGETS_MAX],
+}
+
+/// One part: so many sectors of a block device (`major:minor`) from that sector on.
+pub(crate) struct Part {
+    pub(crate) device: String,
+    pub(crate) from: u64,
+    pub(crate) sectors: u64,
+}
+
+/// A device that is there until dropped.
+pub(crate) struct Linear {
+    control: File,
+    name: &'static str,
+    path: PathBuf,
+}
+
+impl Linear {
+    /// Makes a device of these parts, one behind the other.
+    pub(crate) fn create(name: &'static str, parts: &[Part]) -> Result<Linear> {
+        ensure!(parts.len() <= TARGETS_MAX, "a table of {} parts is too long", parts.len());
+        let control = OpenOptions::new().read(true).write(true).open(CONTROL);
+        let control = control.with_context(|| format!("{CONTROL} (module dm-mod)"))?;
+        call(&control, DEV_CREATE, name, &[])?;
+        let mut made = Linear { control, name, path: PathBuf::new() };
+        call(&made.control, TABLE_LOAD, name, &targets(parts)?)?;
+        call(&made.control, DEV_SUSPEND, name, &[])?;
+        made.path = node(name)?;
+        Ok(made)
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+}
+
+impl Drop for Linear {
+    fn drop(&mut self) {
+        if let Err(error) = call(&self.control, DEV_REMOVE, self.name, &[]) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// `major:minor` and the sectors of a disk.
+pub(crate) fn disk(name: &str) -> Result<(String, u64)> {
+    let read = |file: &str| fs::read_to_string(format!("/sys/block/{name}/{file}"));
+    Ok((read("dev")?.trim().to_owned(), read("size")?.trim().parse()?))
+}
+
+fn targets(parts: &[Part]) -> Result<Vec<Target>> {
+    let mut sector_start = 0;
+    let mut targets = Vec::new();
+    for Part { device, from, sectors } in parts {
+        let mut target_type = [0; 16];
+        target_type[..6].copy_from_slice(b"linear");
+        let text = format!("{device} {from}");
+        ensure!(text.len() < PARAMETERS_LEN, "parameters {text} are too long");
+        let mut parameters = [0; PARAMETERS_LEN];
+        parameters[..text.len()].copy_from_slice(text.as_bytes());
+        let next = u32::try_from(size_of::<Target>())?;
+        let length = *sectors;
+        targets.push(Target { sector_start, length, status: 0, next, target_type, parameters });
+        sector_start += sectors;
+    }
+    Ok(targets)
+}
+
+fn call(control: &File, request: u64, name: &str, targets: &[Target]) -> Result<()> {
+    const NONE: Target = Target {
+        sector_start: 0,
+        length: 0,
+        status: 0,
+        next: 0,
+        target_type: [0; 16],
+        parameters: [0; PARAMETERS_LEN],
+    };
+    let mut header = Header {
+        version: [4, 0, 0],
+        data_size: u32::try_from(size_of::<Request>())?,
+        data_start: u32::try_from(size_of::<Header>())?,
+        target_count: u32::try_from(targets.len())?,
+        open_count: 0,
+        flags: 0,
+        event_nr: 0,
+        padding: 0,
+        dev: 0,
+        name: [0; 128],
+        uuid: [0; 129],
+        data: [0; 7],
+    };
+    header.name[..name.len()].copy_from_slice(name.as_bytes());
+    let mut given = Box::new(Request { header, targets: [NONE; TARGETS_MAX] });
+    given.targets[..targets.len()].copy_from_slice(targets);
+    ioctl(control, request, &mut *given).with_context(|| format!("device mapper, {name}"))
+}
+
+/// The device's node, by its name in `/sys`.
+fn node(name: &str) -> Result<PathBuf> {
+    for entry in fs::read_dir("/sys/block")?.flatten() {
+        let named = fs::read_to_string(entry.path().join("dm/name")).unwrap_or_default();
+        if named.trim() == name {
+            return Ok(PathBuf::from("/dev").join(entry.file_name()));
+        }
+    }
+    anyhow::bail!("no device is named {name}")
+}

@@ -1,0 +1,94 @@
+//! Which suites of cases run on which kernel: one table, one row per guest.
+//!
+//! What is claimed of every kernel runs on every kernel. What the agent does by itself (its files,
+//! its exit, its words) runs on the oldest, the newest and two between, for it does not know the
+//! kernel. What costs most runs where the code it is about differs most: on 6.1, the last long-term
+//! kernel before the completion path was rewritten in 6.15, and on the newest.
+
+use std::time::Duration;
+
+/// One boot of a kernel.
+#[derive(Debug)]
+pub(crate) struct GuestRun {
+    /// Its name in the `KERNELS` table.
+    pub(crate) kernel: &'static str,
+    /// What to call it, in one kernel's column; nothing for the first.
+    pub(crate) part: &'static str,
+    /// The guest program's suites, with commas.
+    pub(crate) suites: &'static str,
+    /// Its CPUs.
+    pub(crate) smp: u32,
+    /// What it may take from its first command to its last.
+    pub(crate) budget: Duration,
+}
+
+const fn guest(
+    kernel: &'static str,
+    part: &'static str,
+    suites: &'static str,
+    smp: u32,
+    budget_s: u64,
+) -> GuestRun {
+    GuestRun { kernel, part, suites, smp, budget: Duration::from_secs(budget_s) }
+}
+
+/// Every guest, in the order in which they run. Where two names mean one kernel, the first of them
+/// runs.
+pub(crate) const GUESTS: &[GuestRun] = &[
+    guest("6.1", "", "core,agent", 2, 480),
+    guest("6.1", "mounts", "mounts", 2, 480),
+    guest("latest", "", "core,agent", 2, 480),
+    guest("latest", "mounts", "mounts", 2, 480),
+    guest("5.10", "", "core,agent", 2, 480),
+    guest("6.18", "", "core,agent", 2, 480),
+    guest("6.18", "cpus", "cpus", 8, 480),
+    guest("6.1-modular", "", "core", 2, 300),
+    guest("6.12", "", "core", 2, 300),
+    guest("6.16", "", "core", 2, 300),
+    guest("7.2", "", "core", 2, 300),
+    guest("7.3", "", "core", 2, 300),
+];
+
+/// The modules of the kernel that guests load, where it has them as modules: the device mapper, a
+/// loop device, and the ciphers that an encrypted directory asks for by name.
+pub(crate) const MODULES: &[&str] = &["dm-mod", "xts", "cts", "ecb", "sha512_generic"];
+
+/// The kernels of the table, in its order.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
+    let is_first = |at: usize| GUESTS[..at].iter().all(|run| run.kernel != GUESTS[at].kernel);
+    (0..GUESTS.len()).filter(move |at| is_first(*at)).map(|at| GUESTS[at].kernel)
+}
+
+/// The guests of one kernel.
+pub(crate) fn of(kernel: &str) -> impl Iterator<Item = &'static GuestRun> {
+    GUESTS.iter().filter(move |run| run.kernel == kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::KERNELS;
+
+    #[test]
+    fn every_kernel_has_a_guest_that_runs_what_is_claimed_of_all() {
+        let mut named: Vec<_> = kernels().collect();
+        let mut known: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
+        for kernel in kernels() {
+            let first = of(kernel).next().expect("it was named by a guest");
+            assert!(first.part.is_empty() && first.suites.starts_with("core"), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn guests_of_one_kernel_are_told_apart() {
+        for kernel in kernels() {
+            let mut parts: Vec<_> = of(kernel).map(|run| run.part).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            assert_eq!(parts.len(), of(kernel).count(), "{kernel}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One kernel's share of `cargo xtask test`: its guests, and what is checked on the host of what
+//! they left behind.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::page::Place;
+use crate::{
+    archive::Gone,
+    command::{cargo, remove_dir_all, tail, tail_lines},
+    guests::{self, GuestRun},
+    setup::{self, KernelFiles},
+    verdict::{self, Case, Column},
+    vm::{Vm, VmOutcome, VmStatus},
+    workspace::Workspace,
+};
+
+pub(super) const GUEST_PROGRAM: &str = "endiod-guest-tests";
+/// The row of what befell a guest as a whole.
+const GUEST_CASE: &str = "guest";
+/// Lines of a guest's output and of its kernel log that a dead guest's case quotes.
+const QUOTED_LINES: usize = 30;
+
+/// What all guests are given.
+pub(super) struct Bench<'a> {
+    pub(super) workspace: &'a Workspace,
+    /// The guest program, on the host.
+    pub(super) program: PathBuf,
+    pub(super) promtool: PathBuf,
+    /// Cases whose name does not contain this are left out.
+    pub(super) filter: Option<&'a str>,
+}
+
+impl Bench<'_> {
+    /// All guests of a kernel, as one column. `None` if that kernel has run under another name.
+    pub(super) fn kernel(
+        &self,
+        kernel: &str,
+        releases: &mut Vec<(String, String)>,
+    ) -> Result<Option<Column>> {
+        let files = match setup::kernel_files(self.workspace, kernel) {
+            Ok(files) => files,
+            Err(error) if error.is::<Gone>() => {
+                let cases = vec![Case::gone(GUEST_CASE, &format!("{error:#}"))];
+                return Ok(Some(Column { kernel: kernel.to_owned(), cases, seconds: 0.0 }));
+            }
+            Err(error) => return Err(error),
+        };
+        let release = files.release()?;
+        if let Some((_, same)) = releases.iter().find(|(other, _)| *other == release) {
+            eprintln!("test: {kernel} is the same kernel as {same}, run once");
+            return Ok(None);
+        }
+        releases.push((release, kernel.to_owned()));
+        let out = self.out(kernel);
+        remove_dir_all(&out)?;
+        let (mut cases, mut elapsed) = (Vec::new(), Duration::ZERO);
+        for run in guests::of(kernel) {
+            elapsed += self.guest(run, &files, &mut cases)?;
+        }
+        cases.extend(self.left_behind(&out)?);
+        Ok(Some(Column { kernel: kernel.to_owned(), cases, seconds: elapsed.as_secs_f64() }))
+    }
+
+    /// Where what is known of a kernel lies, by whatever name it ran.
+    pub(super) fn place(&self, kernel: &str, releases: &[(String, String)]) -> Result<Place> {
+        let release = match setup::kernel_files(self.workspace, kernel) {
+            Ok(files) => files.release()?,
+            Err(error) if error.is::<Gone>() => String::new(),
+            Err(error) => return Err(error),
+        };
+        let ran = releases.iter().find(|(other, _)| *other == release);
+        let out = self.out(ran.map_or(kernel, |(_, ran)| ran));
+        Ok(Place { kernel: kernel.to_owned(), out })
+    }
+
+    /// What a kernel's guests leave behind.
+    fn out(&self, kernel: &str) -> PathBuf {
+        self.workspace.store().join("out").join(kernel)
+    }
+
+    /// Boots one guest, appends the cases it reported, and returns how long it took.
+    fn guest(
+        &self,
+        run: &GuestRun,
+        files: &KernelFiles,
+        cases: &mut Vec<Case>,
+    ) -> Result<Duration> {
+        let GuestRun { kernel, part, suites, smp, budget } = run;
+        let out = self.out(kernel).join(part);
+        let tree = files.modules()?;
+        let modules = guests::MODULES.iter().filter(|module| tree.has(module));
+        let vm = Vm::new(kernel).smp(*smp).modules(modules).timeout(*budget);
+        let vm = vm.copy_in(&self.program).copy_out(&out);
+        let in_guest = format!("/in/{GUEST_PROGRAM}");
+        let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
+        command.extend(["--verdicts", "/out/verdicts.json"]);
+        command.extend(self.filter.iter().flat_map(|filter| ["--filter", filter]));
+        eprintln!("test: kernel {kernel} {part}: {suites}, {smp} CPUs");
+        let outcome = vm.run(self.workspace, &command)?;
+        let (boot, elapsed) = (outcome.boot.as_secs_f64(), outcome.elapsed.as_secs_f64());
+        eprintln!(
+            "test: kernel {kernel} {part}: {boot:.1} s to boot, {elapsed:.1} s of tests (of {} s)",
+            budget.as_secs()
+        );
+        let mut reported = match fs::read_to_string(outcome.out_dir.join("verdicts.json")) {
+            Ok(text) => verdict::parse(&text)
+                .unwrap_or_else(|error| vec![Case::failed("verdicts", &format!("{error:#}"))]),
+            Err(error) => vec![Case::failed("verdicts", &format!("no verdict file: {error}"))],
+        };
+        if reported.is_empty() && self.filter.is_none() {
+            reported.push(Case::failed("verdicts", "no case was planned"));
+        }
+        let name = [GUEST_CASE, part].join(" ");
+        reported.push(guest_case(name.trim_end(), &outcome, &reported));
+        cases.append(&mut reported);
+        Ok(outcome.boot + outcome.elapsed)
+    }
+
+    /// Scrapes and recordings, looked at from outside.
+    fn left_behind(&self, out: &Path) -> Result<Vec<Case>> {
+        let mut cases = Vec::new();
+        for scrape in files_ending(out, "prom")? {
+            cases.push(check_metrics(&self.promtool, out, &scrape));
+        }
+        for recording in files_ending(out, "endiod")? {
+            cases.push(check_replay(self.workspace, out, &recording));
+        }
+        Ok(cases)
+    }
+}
+
+/// Whether the guest itself came to a good end; failures that its verdicts tell are told by them.
+fn guest_case(name: &str, outcome: &VmOutcome, cases: &[Case]) -> Case {
+    let has_failures = cases.iter().any(|case| case.outcome == verdict::Outcome::Failed);
+    let why = match &outcome.status {
+        VmStatus::Exited(0) => return Case::passed(name),
+        VmStatus::Exited(_) if has_failures => return Case::passed(name),
+        VmStatus::Exited(status) => format!("{GUEST_PROGRAM} exited with {status}"),
+        VmStatus::TimedOut(after) => format!("not at its end after {} s", after.as_secs()),
+        VmStatus::Dead(why) => why.clone(),
+    };
+    let said = tail_lines(&outcome.stdout, QUOTED_LINES);
+    let log = tail_lines(&outcome.kernel_log, QUOTED_LINES);
+    Case::failed(name, &format!("{why}\nit said last:\n{said}\nits kernel log:\n{log}"))
+}
+
+fn check_metrics(promtool: &Path, out: &Path, scrape: &Path) -> Case {
+    let shown = scrape.strip_prefix(out).unwrap_or(scrape).display();
+    let name = format!("promtool {shown}");
+    let checked = fs::File::open(scrape).and_then(|file| {
+        Command::new(promtool).args(["check", "metrics"]).stdin(Stdio::from(file)).output()
+    });
+    match checked {
+        Ok(output) if output.status.success() => Case::passed(&name),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            Case::failed(&name, &tail(&String::from_utf8_lossy(&said)))
+        }
+        Err(error) => Case::failed(&name, &format!("cannot run promtool: {error}")),
+    }
+}
+
+/// A recording that came back tells the host's build what the live run told in the guest, to the
+/// byte; the live summary lies beside it.
+fn check_replay(workspace: &Workspace, out: &Path, recording: &Path) -> Case {
+    let shown = recording.strip_prefix(out).unwrap_or(recording).display();
+    let name = format!("replay {shown}");
+    let live = match fs::read(recording.with_extension("live.json")) {
+        Ok(live) => live,
+        Err(error) => return Case::failed(&name, &format!("no live summary: {error}")),
+    };
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "endiod", "--"]);
+    command.args(["replay", "--format", "json"]).arg(recording).current_dir(workspace.root());
+    match command.output() {
+        Ok(output) if output.stdout == live && output.status.success() => Case::passed(&name),
+        Ok(output) => {
+            let [told, live, said] = [&output.stdout, &live, &output.stderr]
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let why = format!("{}: {said}\nlive   {live}\nreplay {told}", output.status);
+            Case::failed(&name, &why)
+        }
+        Err(error) => Case::failed(&name, &format!("cannot run the agent: {error}")),
+    }
+}
+
+fn files_ending(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            files.extend(files_ending(&path, extension)?);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
