@@ -1,3 +1,5 @@
+//! The constants of synthetic kernels, with ext4 built in and as a module.
+
 use super::*;
 use crate::source::kernel::btf::tests as synthetic;
 
