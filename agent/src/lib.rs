@@ -33,6 +33,9 @@
 //! 5. Time, loss and names enter the core through records only, so a stream replays to the same end.
 //! 6. Kernel bytes are never trusted: malformed input is counted, never asserted.
 
+#[cfg(target_endian = "big")]
+compile_error!("endiod runs on little-endian machines only: its wire and its programs are");
+
 pub mod clock;
 pub mod decode;
 pub mod detect;

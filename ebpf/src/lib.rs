@@ -4,4 +4,7 @@
 //! target) fill these records, the agent's decoder reads them back.
 #![no_std]
 
+#[cfg(target_endian = "big")]
+compile_error!("endiod runs on little-endian machines only: its wire and its programs are");
+
 pub mod wire;

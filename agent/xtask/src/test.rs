@@ -2,6 +2,7 @@
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
 mod kernel;
+mod native;
 mod page;
 
 use std::{
@@ -43,6 +44,9 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let promtool = setup::promtool(workspace)?;
         setup::guest(workspace)?;
         let built = binaries::build_static(workspace, &["endiod", GUEST_PACKAGE])?;
+        if args.filter.is_none() && args.kernel.is_empty() {
+            columns.push(native::column(workspace, &built, GUEST_PROGRAM)?);
+        }
         let filter = args.filter.as_deref();
         let bench = Bench { workspace, program: built.join(GUEST_PROGRAM), promtool, filter };
         let mut releases = Vec::new();

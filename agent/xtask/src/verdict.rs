@@ -82,6 +82,10 @@ impl Case {
         Self::new(name, Outcome::Failed, why)
     }
 
+    pub(crate) fn absent(name: &str, why: &str) -> Self {
+        Self::new(name, Outcome::Absent, why)
+    }
+
     pub(crate) fn gone(name: &str, why: &str) -> Self {
         Self::new(name, Outcome::Gone, why)
     }

@@ -9,6 +9,7 @@ mod keep;
 mod loss;
 mod module_life;
 mod mounts;
+mod native;
 mod nesting;
 mod record;
 mod stop;
@@ -18,7 +19,8 @@ use clap::ValueEnum;
 
 use crate::{Facts, Guest};
 
-/// What a case is about. The harness says which suites a guest runs; without a word all.
+/// What a case is about. The harness says which suites a guest runs; without a word all but those of
+/// the machine itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// What is claimed of every kernel: all events are seen, by every back end.
@@ -29,6 +31,8 @@ pub(crate) enum Suite {
     Mounts,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
+    /// On the machine itself, with a loop device on `/mnt`; never in a guest.
+    Native,
 }
 
 /// How a case is run.
@@ -106,6 +110,7 @@ cases! {
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
+    Native "a_loop_device_of_this_machine_is_conserved", always, native::loop_device_is_conserved;
     Agent "bad_input_is_named_with_its_fix", always, bad_input::named;
     Agent "a_locked_down_kernel_is_named", always, bad_input::locked_down;
     Agent "doctor_names_lockdown", always, doctor::names_lockdown;

@@ -20,10 +20,15 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> Result<(u16, String)> {
 
 /// Sum of all series of a metric in a scrape (labels ignored).
 pub(crate) fn sum(scrape: &str, metric: &str) -> f64 {
+    sum_with(scrape, metric, "")
+}
+
+/// Sum of the series of a metric whose labels have that one (`name="value"`).
+pub(crate) fn sum_with(scrape: &str, metric: &str, label: &str) -> f64 {
     scrape
         .lines()
         .filter_map(|line| line.strip_prefix(metric))
-        .filter(|rest| rest.starts_with(['{', ' ']))
+        .filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
         .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
         .sum()
 }

@@ -1,0 +1,64 @@
+//! This machine's own kernel, with whatever back end it takes: what was written to the loop device on
+//! `/mnt` is what was seen of it. The machine has other file systems, so everything is counted by
+//! device.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::conservation::{buffered_line, check_misses, check_stream, settled_scrape};
+use crate::{
+    Facts, Guest,
+    agent::Agent,
+    http,
+    workload::{COMMIT_LINE, Issued, stress, sync},
+};
+
+/// Both workloads on the loop device.
+pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let device = device_on("/mnt")?;
+    sync();
+    let agent = Agent::start(&["--findings-dir", "none"])?;
+    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let issued = [stress("native1", &COMMIT_LINE)?, stress("native2", &buffered)?];
+    sync();
+    let scrape = settled_scrape(&agent)?;
+    fs::write(guest.out.join("native.prom"), &scrape)?;
+    let ended = agent.stop(guest, "native")?;
+    let summary = ended.summary;
+    let serving = ended.log.lines().find(|line| line.contains("probes serve"));
+    facts.insert("back end".into(), serving.unwrap_or("fentry").into());
+
+    let label = format!("device=\"{device}\"");
+    let of_device = |metric: &str| http::sum_with(&scrape, metric, &label);
+    let started = of_device("endiod_io_end_started_total");
+    let completed = of_device("endiod_io_end_completed_total");
+    let fsyncs = of_device("endiod_fsync_duration_seconds_count");
+    let calls: u64 = issued.iter().map(Issued::sync_file_calls).sum();
+    for (name, count) in [("io_ends", started), ("completed", completed), ("fsyncs", fsyncs)] {
+        facts.insert(name.into(), count.into());
+    }
+    facts.insert("events".into(), summary.emitted().into());
+    facts.insert("missed".into(), summary.missed().into());
+    check_stream(&summary)?;
+    check_misses(&summary)?;
+    let findings = &summary.findings;
+    ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
+    ensure!(summary.dropped() == 0, "records were lost, the ring is too small");
+    // A skipped hit costs at most one life or one call.
+    let missed = f64::from(u32::try_from(summary.missed())?);
+    let calls = f64::from(u32::try_from(calls)?);
+    ensure!(started > 0.0, "no io_end of {device} was seen: this proves nothing");
+    ensure!((started - completed).abs() <= missed, "{started} io_ends, {completed} ended");
+    ensure!((fsyncs - calls).abs() <= missed, "{calls} fsyncs issued, {fsyncs} seen");
+    Ok(())
+}
+
+/// The kernel's name of the device that is mounted there.
+fn device_on(dir: &str) -> Result<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let line = mounts.lines().rev().find(|line| line.split(' ').nth(1) == Some(dir));
+    let source = line.and_then(|line| line.split(' ').next());
+    let source = source.with_context(|| format!("nothing is mounted on {dir}"))?;
+    Ok(source.trim_start_matches("/dev/").to_owned())
+}
