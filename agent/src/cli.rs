@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use endiod::{event::Backend, source::kernel::Choice};
+use endiod::{event::Backend, limits::IO_ENDS_MAX, source::kernel::Choice};
 
 use crate::cmd::{keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
 
@@ -127,6 +127,16 @@ pub(crate) struct WatchArgs {
         value_parser = ring_bytes
     )]
     pub(crate) ring_bytes: u32,
+    /// Most io_ends that are followed at once, those just released included; one that finds no room
+    /// is counted and not followed
+    #[arg(
+        long,
+        env = "ENDIOD_IO_ENDS_MAX",
+        value_name = "COUNT",
+        default_value_t = IO_ENDS_MAX,
+        value_parser = io_ends_max
+    )]
+    pub(crate) io_ends_max: usize,
     /// Back ends.
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
@@ -188,6 +198,15 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
         Ok(bytes)
     } else {
         Err(format!("the kernel takes no ring of {bytes} bytes; {fix}"))
+    }
+}
+
+fn io_ends_max(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| "not a number of io_ends".to_owned())?;
+    if (1..=IO_ENDS_MAX).contains(&count) {
+        Ok(count)
+    } else {
+        Err(format!("the table holds 1 to {IO_ENDS_MAX} io_ends; give one of these"))
     }
 }
 

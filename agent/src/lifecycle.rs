@@ -38,6 +38,8 @@ mod summary;
 mod table;
 mod workers;
 
+use endiod_wire::wire::config_key;
+
 use crate::event::{Backend, BioAddr, Body, Event, InodeId, IoEndAddr, Nanos, Seen, Stamp};
 use crate::limits;
 use crate::probes::Witness;
@@ -173,6 +175,9 @@ impl Lifecycle {
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
             Body::Host { .. } => self.begin_stream(sink),
+            Body::Config { key: config_key::IO_ENDS_MAX, value } => {
+                self.io_ends.bound(usize::try_from(value).unwrap_or(usize::MAX));
+            }
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 self.probes_changed_at = self.probes_changed_at.max(Some(stamp.at));
             }
@@ -187,6 +192,9 @@ impl Lifecycle {
         let addr = object.id().addr;
         if addr.0 == 0 {
             return self.summary.note_orphan(Orphan::NullIoEnd);
+        }
+        if !self.sight.releases {
+            return;
         }
         if self.lose(addr, sink) && !self.sight.releases_in_order {
             object.note_gap(Gap::ReleaseDoubtful);
@@ -348,6 +356,9 @@ impl Lifecycle {
         };
         if let Some(orphan) = orphan {
             self.summary.note_orphan(orphan);
+            return None;
+        }
+        if !self.sight.releases {
             return None;
         }
         let Ok(slot) = self.io_ends.insert(IoEnd::adopted(stamp, addr)) else {

@@ -50,7 +50,8 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
     let (ring_bytes, choice) = (args.watch.ring_bytes, args.watch.backend.choice());
-    let setup = Setup { host, ring_bytes, choice, metrics, heartbeat, readiness };
+    let io_ends_max = args.watch.io_ends_max;
+    let setup = Setup { host, ring_bytes, choice, io_ends_max, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,

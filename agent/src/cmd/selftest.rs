@@ -22,8 +22,12 @@ use endiod::{
     decode::decode,
     host::Host,
     lifecycle::Lifecycle,
+    limits,
     probes::PROBES,
-    source::kernel::{Choice, KernelSource, Verdict},
+    source::{
+        kernel::{Choice, KernelSource, Verdict},
+        own::Opening,
+    },
     witnesses::Witnesses,
 };
 use tokio::time::{sleep, timeout};
@@ -31,6 +35,9 @@ use tokio::time::{sleep, timeout};
 use crate::cli::{Format, SelftestArgs};
 use canary::Canary;
 use sighting::{Outcome, Sighting};
+
+/// Nothing of the stream leaves the process, so its addresses need no key.
+const OPENING: Opening = Opening { hash_key: 0, io_ends_max: limits::IO_ENDS_MAX };
 
 /// No whole life was seen.
 const EXIT_UNSEEN: u8 = 1;
@@ -109,7 +116,7 @@ impl Watch {
         let mut watch = Watch { source, lifecycle, sighting };
         let Watch { source, lifecycle, sighting } = &mut watch;
         // The key hides addresses, and none is shown here.
-        source.announce(0, &mut |record| take(lifecycle, sighting, record));
+        source.announce(OPENING, &mut |record| take(lifecycle, sighting, record));
         Ok(watch)
     }
 

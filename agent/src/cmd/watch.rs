@@ -39,6 +39,7 @@ use endiod::{
     report::Summary,
     source::{
         kernel::{self, Choice, KernelError, KernelSource, Verdict},
+        own::Opening,
         waiting::Waiting,
     },
 };
@@ -107,6 +108,7 @@ pub(crate) struct Setup {
     pub(crate) host: Host,
     pub(crate) ring_bytes: u32,
     pub(crate) choice: Choice,
+    pub(crate) io_ends_max: usize,
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) readiness: Readiness,
@@ -119,8 +121,7 @@ pub(crate) struct Watch {
     /// The source while nothing is attached, as it begins.
     waiting: Waiting,
     presence: Presence,
-    /// Of the hashes that stand for kernel addresses.
-    key: u64,
+    opening: Opening,
     takers: Takers,
     devices: DeviceReader,
     mounts: Mounts,
@@ -137,7 +138,7 @@ impl Watch {
         keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
-        let key = random_key()?;
+        let opening = Opening { hash_key: random_key()?, io_ends_max: setup.io_ends_max };
         kernel::check(&setup.host)?;
         let mut presence = Presence::default();
         let waiting = Waiting::new(&setup.host).context("cannot read /proc and /sys")?;
@@ -151,7 +152,7 @@ impl Watch {
             source,
             waiting,
             presence,
-            key,
+            opening,
             takers: Takers { tape, keeper, pipeline: Pipeline::new(setup.metrics.clone()) },
             setup,
             devices: DeviceReader::default(),
@@ -202,8 +203,8 @@ impl Watch {
 
     /// Writes what a stream begins with, and says what is watched now.
     fn begin_stream(&mut self) {
-        let Watch { source, takers, key, .. } = self;
-        source.announce(*key, &mut |record| takers.take(record));
+        let Watch { source, takers, opening, .. } = self;
+        source.announce(*opening, &mut |record| takers.take(record));
         self.untracked = 0;
         self.walks_cut = 0;
         self.named.clear();

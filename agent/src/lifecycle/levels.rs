@@ -25,6 +25,11 @@ impl Lifecycle {
         [self.io_ends.live(), direct_ios, fsyncs]
     }
 
+    /// Most io_ends that are followed at once.
+    pub fn io_ends_max(&self) -> usize {
+        self.io_ends.capacity()
+    }
+
     /// Bios that the device has not done, where that is followed.
     pub fn open_bios(&self) -> u64 {
         self.bios.len()

@@ -24,6 +24,8 @@ pub(super) struct Sight {
     pub(super) bios_done: bool,
     /// Begin and end of worker runs. Without the end nobody is ever taken for a worker.
     pub(super) worker_runs: bool,
+    /// Releases. Without them no life would ever end, so io_ends are not followed at all.
+    pub(super) releases: bool,
     /// A release comes before its memory can be born again (see `Gap::ReleaseDoubtful`).
     pub(super) releases_in_order: bool,
     /// A release that was not seen is counted somewhere.
@@ -41,6 +43,7 @@ impl Sight {
             bio_ends,
             bios_done: sees(Witness::BioDone) && !bio_ends,
             worker_runs: sees(Witness::WorkerBegin) && sees(Witness::WorkerEnd),
+            releases: sees(Witness::Release),
             releases_counted: witnesses.get(Witness::Release) != Some(Backend::Kprobe),
             releases_in_order: witnesses.get(Witness::Release) != Some(Backend::RawTracepoint),
         }

@@ -59,7 +59,9 @@ pub(super) struct IoEnds {
     slots: Vec<Option<IoEnd>>,
     free: Vec<Slot>,
     tombstones: VecDeque<(Slot, IoEndId)>,
+    /// Never more than it was made for.
     capacity: usize,
+    made_for: usize,
     live: u64,
 }
 
@@ -71,8 +73,19 @@ impl IoEnds {
             free: Vec::with_capacity(capacity),
             tombstones: VecDeque::with_capacity(limits::TOMBSTONES_MAX + 1),
             capacity,
+            made_for: capacity,
             live: 0,
         }
+    }
+
+    /// Holds no more than that many from now on, and never more than it was made for.
+    pub(super) fn bound(&mut self, capacity: usize) {
+        self.capacity = capacity.min(self.made_for);
+    }
+
+    /// Most that it holds.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Where the object or tombstone of `addr` is.

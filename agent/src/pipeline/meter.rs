@@ -190,7 +190,7 @@ impl Meter {
         }
         let [io_ends, direct_ios, fsyncs] = lifecycle.live();
         for (table, entries, max_entries) in [
-            (Table::IoEnds, io_ends, limits::IO_ENDS_MAX),
+            (Table::IoEnds, io_ends, lifecycle.io_ends_max()),
             (Table::Bios, lifecycle.open_bios(), limits::BIOS_MAX),
             (Table::DirectIos, direct_ios, limits::DIRECT_IOS_MAX),
             (Table::Fsyncs, fsyncs, limits::FSYNCS_MAX),

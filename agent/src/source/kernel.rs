@@ -40,7 +40,7 @@ use crate::{
     host::Host,
     limits,
     probes::PROBES,
-    source::own::OwnRecords,
+    source::own::{Opening, OwnRecords},
 };
 
 /// The oldest kernel that has what the programs need.
@@ -196,8 +196,8 @@ impl KernelSource {
     }
 
     /// Writes what the stream begins with: host, bounds, symbols, probes.
-    pub fn announce(&mut self, hash_key: u64, deliver: &mut dyn FnMut(&[u8])) {
-        self.own.begin(self.cpus, &self.release, hash_key, deliver);
+    pub fn announce(&mut self, opening: Opening, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.begin(self.cpus, &self.release, opening, deliver);
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
             let backend = match (verdict, probe.hook.backend()) {

@@ -13,6 +13,15 @@ use crate::{
     limits,
 };
 
+/// What the agent decides for a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Key of the hashes that stand for kernel addresses.
+    pub hash_key: u64,
+    /// Most io_ends that are followed at once, at most [`limits::IO_ENDS_MAX`].
+    pub io_ends_max: usize,
+}
+
 /// Writes the agent's records, numbered on their own.
 #[derive(Clone, Debug, Default)]
 pub struct OwnRecords {
@@ -41,12 +50,12 @@ impl OwnRecords {
         &mut self,
         cpus: u32,
         release: &str,
-        hash_key: u64,
+        opening: Opening,
         deliver: &mut dyn FnMut(&[u8]),
     ) {
-        self.host(cpus, release, hash_key, deliver);
+        self.host(cpus, release, opening.hash_key, deliver);
         for (key, bound) in [
-            (config_key::IO_ENDS_MAX, limits::IO_ENDS_MAX),
+            (config_key::IO_ENDS_MAX, opening.io_ends_max),
             (config_key::DIRECT_IOS_MAX, limits::DIRECT_IOS_MAX),
             (config_key::FSYNCS_MAX, limits::FSYNCS_MAX),
         ] {

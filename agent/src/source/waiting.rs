@@ -6,7 +6,11 @@
 
 use std::io;
 
-use crate::{event::DevId, host::Host, source::own::OwnRecords};
+use crate::{
+    event::DevId,
+    host::Host,
+    source::own::{Opening, OwnRecords},
+};
 
 /// Nothing attached.
 #[derive(Clone, Debug)]
@@ -27,8 +31,8 @@ impl Waiting {
     }
 
     /// Writes what the stream begins with.
-    pub fn announce(&mut self, hash_key: u64, deliver: &mut dyn FnMut(&[u8])) {
-        self.own.begin(self.cpus, &self.release, hash_key, deliver);
+    pub fn announce(&mut self, opening: Opening, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.begin(self.cpus, &self.release, opening, deliver);
     }
 
     /// Announces a device before its first use.

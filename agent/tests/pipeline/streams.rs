@@ -6,9 +6,12 @@ use endiod::{
     metrics::Metrics,
     pipeline::{Pipeline, names},
     report::Summary,
+    source::own::Opening,
 };
 
 use crate::stream::Stream;
+
+const OPENING: Opening = Opening { hash_key: 7, io_ends_max: 4 };
 
 fn summary(streams: &[Stream]) -> (Summary, String) {
     let metrics = Metrics::new(names()).unwrap();
@@ -81,7 +84,7 @@ fn a_stream_without_probes_shows_none_attached() {
     stream(1, 0).records.iter().for_each(|record| pipeline.feed(record));
     assert!(value(&metrics.encode(), "endiod_probe_attached") > 20.0);
     let mut own = endiod::source::own::OwnRecords::default();
-    own.begin(1, "6.1.0", 7, &mut |record| pipeline.feed(record));
+    own.begin(1, "6.1.0", OPENING, &mut |record| pipeline.feed(record));
     own.tick(&mut |record| pipeline.feed(record));
     assert_eq!(value(&metrics.encode(), "endiod_probe_attached"), 0.0);
 }

@@ -6,6 +6,7 @@ use endiod::{
     event::DevId,
     source::{
         kernel::{KernelSource, TotalsError},
+        own::Opening,
         waiting::Waiting,
     },
 };
@@ -17,10 +18,10 @@ pub(super) enum Source {
 
 impl Source {
     /// Writes what the stream begins with.
-    pub(super) fn announce(&mut self, key: u64, deliver: &mut dyn FnMut(&[u8])) {
+    pub(super) fn announce(&mut self, opening: Opening, deliver: &mut dyn FnMut(&[u8])) {
         match self {
-            Source::Kernel(kernel) => kernel.announce(key, deliver),
-            Source::Waiting(waiting) => waiting.announce(key, deliver),
+            Source::Kernel(kernel) => kernel.announce(opening, deliver),
+            Source::Waiting(waiting) => waiting.announce(opening, deliver),
         }
     }
 

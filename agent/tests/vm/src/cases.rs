@@ -94,6 +94,7 @@ cases! {
     Agent "sequence_numbers_survive_nesting", always, nesting::numbers_survive;
     Agent "loss_is_counted_and_accuses_nobody", always, loss::ring_overflow;
     Agent "a_stopped_agent_loses_and_recovers", always, loss::stopped_consumer;
+    Agent "a_full_table_loses_and_recovers", always, loss::full_table;
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
     Core "doctor_meets_full", always, doctor::meets_full;
