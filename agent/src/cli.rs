@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cmd::{keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
+use crate::cmd::{
+    keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs, verify::VerifyArgs,
+};
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -35,6 +37,8 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
+    /// Explores every interleaving of the reference cores in small worlds
+    Verify(VerifyArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
 }

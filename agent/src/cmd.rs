@@ -7,6 +7,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod selftest;
 pub(crate) mod stress;
+pub(crate) mod verify;
 mod watch;
 
 use endiod::report::Summary;

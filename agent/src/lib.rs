@@ -48,6 +48,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
 pub mod octaves;
+pub mod oracle;
 pub mod pipeline;
 pub mod probes;
 pub mod recorder;
