@@ -54,6 +54,9 @@ limits! {
     TRACE_BLOCK_BYTES_MAX, "trace_block_bytes_max" = 262_144, "Bytes of records in one block of a recording; what a reader holds at once; four times as many compress 5 % better.", "none: the writer begins another block, the reader refuses";
     TRACE_INDEX_MAX, "trace_index_max" = 16_384, "Entries of a recording's index, 384 KiB; beyond it each entry covers twice as many blocks.", "none: the index gets coarser";
     PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "none: what found no room is missing at the head of a slice";
+    ORACLE_LIVES_MAX, "oracle_lives_max" = 32_768, "As many as io_ends are followed.", "endiod_oracle_events_total{outcome=could_not_tell}";
+    ORACLE_HELD_MAX, "oracle_held_max" = 256, "Divergences of one second; a kernel that diverges more often is understood from the first ones.", "endiod_oracle_events_total{outcome=could_not_tell}";
+    ORACLE_DIVERGENCES_MAX, "oracle_divergences_max" = 16, "Divergences that the summary names; the others are counted.", "endiod_oracle_events_total{outcome=diverged}";
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Ten times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }

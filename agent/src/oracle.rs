@@ -7,6 +7,8 @@
 //!   property ──► explore: every interleaving of a small world ──► verdicts, shortest counterexample
 //!                                                                                 │
 //!   story: that counterexample with a lane per actor ◄────────────────────────────┘
+//!
+//!   in_step: the same two cores as sets of states, beside a stream of events
 //! ```
 //!
 //! It must never share code with what it judges: it imports [`crate::event`] and
@@ -15,6 +17,7 @@
 pub mod claims;
 pub mod completed_list;
 pub mod explore;
+pub mod in_step;
 pub mod property;
 pub mod refcounted;
 pub mod story;

@@ -1,9 +1,9 @@
-//! One record's way through the agent: decode, sequence, lifecycle, detect, metrics.
+//! One record's way through the agent: decode, sequence, lifecycle, detect, oracle, metrics.
 //!
 //! ```text
 //!  bytes ─► decode ─► sequence ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
 //!             │           │                     └────► meter ─► metrics
-//!             └ malformed └ duplicates, gaps
+//!             └ malformed └ duplicates, gaps ──► oracle ──► allowed, diverged, could not tell
 //! ```
 //!
 //! It knows time, loss and names from records alone, so a recording gives what the live stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
@@ -25,6 +25,7 @@ use crate::{
     lifecycle::{Act, Lifecycle},
     limits,
     metrics::Metrics,
+    oracle::in_step::Oracle,
     probes,
     sequence::{Arrival, Sequences, Start},
 };
@@ -37,6 +38,7 @@ pub struct Pipeline {
     sequences: Sequences,
     lifecycle: Lifecycle,
     detectors: Detectors,
+    oracle: Oracle,
     meter: Meter,
     totals: Totals,
     findings: Vec<Finding>,
@@ -55,6 +57,7 @@ impl Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
+            oracle: Oracle::default(),
             meter: Meter::new(metrics),
             totals: Totals::new(),
             findings: Vec::with_capacity(limits::FINDINGS_MAX),
@@ -73,18 +76,18 @@ impl Pipeline {
             Err(malformed) => {
                 self.totals.malformed += 1;
                 self.meter.metrics().events_lost(names::DECODE, malformed.label(), 1);
-                return self.detectors.note_loss();
+                return self.note_loss();
             }
         };
         match self.sequences.arrive(&event.stamp) {
             Arrival::Fresh => {}
             Arrival::Untracked => {
                 self.meter.metrics().events_lost(names::SEQUENCE, names::UNTRACKED, 1);
-                self.detectors.note_loss();
+                self.note_loss();
             }
             Arrival::Repeated => {
                 self.meter.metrics().events_lost(names::SEQUENCE, names::REPEATED, 1);
-                return self.detectors.note_loss();
+                return self.note_loss();
             }
         }
         self.count(bytes);
@@ -100,7 +103,14 @@ impl Pipeline {
     /// The stream is over: what no TICK closed is not confirmed.
     pub fn finish(&mut self) {
         self.detectors.finish();
+        self.oracle.finish();
         self.meter.suppressed(self.detectors.tally());
+        self.meter.oracle(&self.oracle);
+    }
+
+    fn note_loss(&mut self) {
+        self.detectors.note_loss();
+        self.oracle.note_loss();
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -147,16 +157,18 @@ impl Pipeline {
     /// Closes an epoch: candidates are settled, gauges set.
     fn tick(&mut self, event: &Event) {
         if self.totals.missing_rose(self.sequences.totals().missing) {
-            self.detectors.note_loss();
+            self.note_loss();
         }
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.sweep(event.stamp.at, detectors.last_loss(), &mut |step| meter.step(&step));
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
+        self.meter.oracle(&self.oracle);
     }
 
     fn settle(&mut self, event: &Event) {
+        self.oracle.observe(event);
         let mut confirmed = Vec::new();
         self.detectors.observe(event, &mut |verdict| confirmed.push(*verdict));
         for verdict in &confirmed {
@@ -201,7 +213,9 @@ impl Pipeline {
 
     /// Arms the rules whose needs are now all witnessed, and only those.
     fn probes_changed(&mut self) {
-        self.lifecycle.set_claim_probe(self.attached.iter().any(|id| probes::is_claim(*id)));
+        let claim_probe = self.attached.iter().any(|id| probes::is_claim(*id));
+        self.lifecycle.set_claim_probe(claim_probe);
+        self.oracle.set_claim_probe(claim_probe);
         let functions: Vec<_> =
             self.attached.iter().filter_map(|id| Some(probes::probe(*id)?.function)).collect();
         self.detectors.arm(|act: Act| functions.contains(&act.function()));

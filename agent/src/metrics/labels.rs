@@ -128,6 +128,10 @@ pub const FSYNC_PHASES: &[&str] = &["data_submit", "data_wait", "journal", "barr
 pub const FSYNC_OPS: &[&str] = &["fsync", "fdatasync", "range_sync", "range_datasync"];
 /// How sure a verdict is.
 pub const CONFIDENCES: &[&str] = &["certain", "likely"];
+/// The `core` labels of the oracle; `Judge::label`.
+pub const ORACLE_CORES: &[&str] = &["completed_list", "refcounted"];
+/// The `outcome` labels of the oracle; `Outcome::label`.
+pub const ORACLE_OUTCOMES: &[&str] = &["allowed", "diverged", "could_not_tell"];
 /// Back ends of probes.
 pub const BACKENDS: &[&str] = &["fentry", "raw_tracepoint", "kprobe"];
 

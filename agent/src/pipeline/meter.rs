@@ -14,6 +14,7 @@ use crate::{
     limits,
     metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse},
     octaves::Octaves,
+    oracle::in_step::{Judge, Oracle, Outcome},
 };
 
 use super::names;
@@ -36,6 +37,8 @@ pub(super) struct Meter {
     /// Lives that were left to the worker.
     pub(super) queued: u64,
     suppressed: Tally,
+    /// What the cores said, as far as it is exported.
+    oracle: [[u64; Outcome::ALL.len()]; Judge::ALL.len()],
     table_full: [u64; Table::ALL.len()],
 }
 
@@ -49,6 +52,7 @@ impl Meter {
             ranges: 0,
             queued: 0,
             suppressed: Tally::default(),
+            oracle: Default::default(),
             table_full: [0; Table::ALL.len()],
         }
     }
@@ -190,6 +194,18 @@ impl Meter {
             }
         }
         self.suppressed = *tally;
+    }
+
+    /// Brings the counters of the cores up to their tallies.
+    pub(super) fn oracle(&mut self, oracle: &Oracle) {
+        for judge in Judge::ALL {
+            for outcome in Outcome::ALL {
+                let total = oracle.tally(judge).outcome(outcome);
+                let told = &mut self.oracle[judge as usize][outcome as usize];
+                let rose = total - std::mem::replace(told, total);
+                self.metrics.oracle_events(judge.label(), outcome.label(), rose);
+            }
+        }
     }
 
     pub(super) fn arm(&self, rule: Rule, armed: bool) {
