@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cmd::{
-    keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs, verify::VerifyArgs,
+    keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs,
+    stress::StressArgs, verify::VerifyArgs,
 };
 
 /// Watches ext4's write completions in the running kernel.
@@ -37,6 +38,8 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
+    /// A seeded world of a simulated protocol, as a stream, with faults on demand
+    Simulate(SimulateArgs),
     /// Explores every interleaving of the reference cores in small worlds
     Verify(VerifyArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags

@@ -122,6 +122,10 @@ impl Set {
                     }
                 }
                 Claimed if flag & FAILED != 0 => wide.add(Claimed, flag & !UNWRITTEN),
+                // 6.6.y, 6.12.y, 6.14.y: no claim is seen of a failed one.
+                Listed if flag & FAILED != 0 && !rules.claim_seen => {
+                    wide.add(Listed, flag & !UNWRITTEN);
+                }
                 Converted => wide.add(Converted, flag & !UNWRITTEN),
                 _ => {}
             }
