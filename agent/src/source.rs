@@ -3,4 +3,5 @@
 
 pub mod kernel;
 pub mod own;
+pub mod sim;
 pub mod trace;

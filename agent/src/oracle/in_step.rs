@@ -249,3 +249,6 @@ impl Oracle {
 fn is_task(context: Context) -> bool {
     context == Context::Task
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,10 +23,14 @@
 
 mod bio;
 mod closing;
+#[cfg(test)]
+mod probes;
 mod state;
 mod submitter;
 mod waiters;
 
+#[cfg(test)]
+pub(super) use probes::OWNER;
 pub use state::{Bios, Generation, State, World};
 
 use super::explore::{Core, Step};

@@ -42,7 +42,7 @@ impl Act {
 }
 
 /// Who acted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct By {
     /// Current task.
     pub tid: u32,
@@ -87,14 +87,14 @@ pub struct Sighting {
 }
 
 /// Through which function a reference was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PutBy {
     Put,
     Defer,
 }
 
 /// What was counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Known {
     pub(super) owner: u32,
     pub(super) attached: u32,
@@ -177,7 +177,7 @@ impl Known {
 }
 
 /// One io_end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Life {
     born: Nanos,
     known: Known,

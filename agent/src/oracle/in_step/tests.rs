@@ -1,0 +1,126 @@
+//! The set of states against the core that it stands for: in every interleaving of a small world, with
+//! each put seen before it decrements, the set is never empty where the core holds, and becomes
+//! empty where it breaks something that a probe can see.
+
+use super::life::Life;
+use super::protocol::Protocol;
+use crate::event::Nanos;
+use crate::oracle::claims::{CLAIMS, Subject};
+use crate::oracle::explore::{Core, Explored, Step, explore};
+use crate::oracle::property::{Properties, Property};
+use crate::oracle::refcounted::{Generation, MUTANTS, Mutant, OWNER, Refcounted, State};
+
+/// Stands for "the set became empty".
+const DIVERGED: Property = Property::WriteRule;
+const JUDGE: usize = 1;
+
+/// The core and its judge.
+struct Both(Refcounted);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Joint {
+    core: State,
+    life: Life,
+    /// Lanes that entered their put and have not decremented, a bit each.
+    entered: u8,
+}
+
+impl Core for Both {
+    type State = Joint;
+
+    fn initial(&self) -> Joint {
+        Joint { core: self.0.initial(), life: Life::new(Nanos(1), OWNER), entered: 0 }
+    }
+
+    fn steps(&self, state: &Joint, out: &mut Vec<Step<Joint>>) {
+        let mut steps = Vec::new();
+        self.0.steps(&state.core, &mut steps);
+        let claims = matches!(self.0.generation, Generation::G5 | Generation::G6);
+        let rules = Protocol::Refcounted { claims }.rules(claims);
+        for step in steps {
+            let bit = 1 << step.lane;
+            let puts = step.what.starts_with("ext4_put_io_end");
+            let enters = puts && state.entered & bit == 0;
+            let mut next = *state;
+            let mut diverged = false;
+            if !puts || enters {
+                for sighting in self.0.probes(&state.core, &step) {
+                    diverged |= next.life.follow(&sighting, rules)[JUDGE] == Some(0);
+                }
+            }
+            if enters {
+                next.entered |= bit;
+            } else {
+                next.core = step.next;
+                next.entered &= !bit;
+            }
+            let Step { lane, what, object, .. } = step;
+            let mut broken = Properties::NONE;
+            broken.note(DIVERGED, diverged);
+            out.push(Step { lane, what, object, next, broken });
+        }
+    }
+
+    fn done(&self, state: &Joint) -> bool {
+        self.0.done(&state.core)
+    }
+
+    fn lanes(&self) -> Vec<&'static str> {
+        self.0.lanes()
+    }
+
+    fn view(&self, state: &Joint) -> String {
+        self.0.view(&state.core)
+    }
+}
+
+/// With at most two bios: the third adds states and no rule.
+fn small(mut core: Refcounted) -> Refcounted {
+    core.world.bios.count = core.world.bios.count.min(2);
+    core.world.bios.failing &= 3;
+    core.world.fsync = false;
+    core
+}
+
+fn told(core: Refcounted) -> Explored {
+    let told = explore(&Both(core));
+    assert!(told.whole && told.states > 30);
+    told
+}
+
+#[test]
+fn where_the_core_holds_the_set_is_never_empty() {
+    let mut worlds = 0;
+    for claim in CLAIMS.iter().filter(|claim| claim.breaks.is_empty()) {
+        let Subject::Refcounted(core) = claim.subject else { continue };
+        let (core, told) = (small(core), told(small(core)));
+        let story = told.counterexample(DIVERGED);
+        let story = story.map(|way| crate::oracle::story::story(&Both(core), DIVERGED, way));
+        assert!(story.is_none(), "{}, {}\n{}", claim.core, claim.world, story.unwrap_or_default());
+        worlds += 1;
+    }
+    assert!(worlds > 20, "{worlds} worlds");
+}
+
+#[test]
+fn what_a_probe_can_see_of_a_mutant_empties_the_set() {
+    // What these do is in no image and in no order of events.
+    let unseen = [Mutant::WritebackClearedEarly, Mutant::WorkNotQueued];
+    for (mutant, world, _) in MUTANTS {
+        let core = Refcounted { generation: Generation::G6, world: *world, mutant: Some(*mutant) };
+        let seen = !told(small(core)).holds(DIVERGED);
+        assert_eq!(seen, !unseen.contains(mutant), "{mutant:?}");
+    }
+}
+
+#[test]
+fn the_race_for_the_flag_empties_the_set() {
+    let race = CLAIMS.iter().filter(|claim| claim.breaks.contains(&Property::UpdateLost));
+    let mut races = 0;
+    for claim in race {
+        let Subject::Refcounted(core) = claim.subject else { continue };
+        assert!(!told(small(core)).holds(DIVERGED), "{}, {}", claim.core, claim.world);
+        races += 1;
+    }
+    assert_eq!(races, 3);
+}
