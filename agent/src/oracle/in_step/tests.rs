@@ -4,7 +4,8 @@
 
 use super::life::Life;
 use super::protocol::Protocol;
-use crate::event::Nanos;
+use super::{Act, By, Sighting};
+use crate::event::{Context, IoEndImage, Nanos};
 use crate::oracle::claims::{CLAIMS, Subject};
 use crate::oracle::explore::{Core, Explored, Step, explore};
 use crate::oracle::property::{Properties, Property};
@@ -123,4 +124,84 @@ fn the_race_for_the_flag_empties_the_set() {
         races += 1;
     }
     assert_eq!(races, 3);
+}
+
+/// What 6.18 does with one unwritten bio that the worker converts, without images.
+const WHOLE: [(Act, u32); 9] = [
+    (Act::Range { failed: false }, OWNER),
+    (Act::Attach, OWNER),
+    (Act::Put, OWNER),
+    (Act::BioEnd { failed: false }, 99),
+    (Act::PutDefer, 99),
+    (Act::Claim, 50),
+    (Act::ConvertBegin, 50),
+    (Act::ConvertEnd, 50),
+    (Act::Release, 50),
+];
+const STRANGER: u32 = 60;
+
+/// Which core has no run with `act` by `tid` after the first `len` steps: 2012's, today's.
+fn refused(len: usize, act: Act, tid: u32) -> [bool; 2] {
+    refused_with(len, act, tid, None)
+}
+
+/// The same, of an event that shows this flag at count 0.
+fn refused_with(len: usize, act: Act, tid: u32, flag: Option<u32>) -> [bool; 2] {
+    let rules = Protocol::Refcounted { claims: true }.rules(true);
+    let mut life = Life::new(Nanos(1), OWNER);
+    let sighting = |(act, tid)| {
+        let context = if tid == 99 { Context::SoftIrq } else { Context::Task };
+        let by = By { tid, cpu: 0, context, worker: Some(tid == 50) };
+        Sighting { act, by, addr: 0x1000, image: None }
+    };
+    for step in &WHOLE[..len] {
+        let told = life.follow(&sighting(*step), rules);
+        assert!(told.iter().all(|states| states.is_some_and(|states| states > 0)), "{step:?}");
+    }
+    let (list_next, list_prev) = (0x1000, 0x1000);
+    let image = |flag| IoEndImage { flag, list_next, list_prev, ..IoEndImage::default() };
+    let last = Sighting { image: flag.map(image), ..sighting((act, tid)) };
+    life.follow(&last, rules).map(|states| states == Some(0))
+}
+
+#[test]
+fn a_whole_life_is_allowed_and_nothing_comes_after_it() {
+    for (act, tid) in WHOLE {
+        assert_eq!(refused(WHOLE.len(), act, tid), [true; 2], "{act:?}");
+    }
+}
+
+#[test]
+fn a_stranger_may_not_touch_what_is_claimed() {
+    for (len, act) in
+        [(6, Act::ConvertBegin), (7, Act::ConvertEnd), (6, Act::Claim), (7, Act::Release)]
+    {
+        assert_eq!(refused(len, act, STRANGER), [true; 2], "{act:?}");
+    }
+    // Of old the worker frees what the flusher converted; today the claimer frees.
+    assert_eq!(refused(8, Act::Release, STRANGER), [false, true]);
+    assert_eq!(refused(8, Act::Release, 50), [false, false]);
+}
+
+#[test]
+fn only_the_worker_claims_what_is_listed() {
+    assert_eq!(refused(5, Act::Claim, STRANGER), [false, true]);
+    // 2012 has no threads that are told apart from the worker: who takes it off the list, claims it.
+    assert_eq!(refused(5, Act::Claim, 50), [false, false]);
+}
+
+#[test]
+fn before_the_last_put_nobody_claims_or_frees() {
+    for act in [Act::Claim, Act::ConvertBegin, Act::ConvertEnd, Act::Release] {
+        for len in 0..4 {
+            assert_eq!(refused(len, act, 50), [true; 2], "{act:?} after {len} steps");
+        }
+    }
+}
+
+#[test]
+fn what_is_listed_is_not_freed_without_its_conversion() {
+    for flag in [0, 1] {
+        assert_eq!(refused_with(5, Act::Release, 50, Some(flag)), [flag == 1, flag == 1], "{flag}");
+    }
 }

@@ -143,12 +143,13 @@ impl Kernel<'_> {
         let ops = &mut self.actors[at].ops;
         ops.push_back(Op::Birth(it));
         let bios = self.random.below(4);
-        // Nothing is submitted before the range is mapped: a bio that fails then races with it.
-        if unwritten {
-            ops.extend([Op::Range(it), Op::SetUnwritten(it)]);
-        }
-        for _ in 0..bios {
-            ops.push_back(Op::Attach(it));
+        // A bio that fails before the range is mapped races with it: then the range comes first.
+        let early = if self.derived.failing == 0 { self.random.below(bios + 1) } else { 0 };
+        for bio in 0..=bios {
+            if unwritten && bio == early {
+                ops.extend([Op::Range(it), Op::SetUnwritten(it)]);
+            }
+            ops.extend((bio < bios).then_some(Op::Attach(it)));
         }
         // 6.12.y converts what failed when its submitter's put is the last: a breach of its own.
         let defers = self.random.one_in(2) || (self.version == 1 && self.derived.failing > 0);
