@@ -27,6 +27,8 @@
 //! for ever. Memory is not reused after it is freed.
 
 mod flush;
+#[cfg(test)]
+mod probes;
 mod state;
 mod worker;
 

@@ -4,16 +4,17 @@
 
 use super::life::Life;
 use super::protocol::Protocol;
-use super::{Act, By, Sighting};
+use super::{Act, By, Judge, Sighting};
 use crate::event::{Context, IoEndImage, Nanos};
-use crate::oracle::claims::{CLAIMS, Subject};
+use crate::oracle::claims::{CLAIMS, Subject, mutants};
+use crate::oracle::completed_list::{self, CompletedList};
 use crate::oracle::explore::{Core, Explored, Step, explore};
 use crate::oracle::property::{Properties, Property};
 use crate::oracle::refcounted::{Generation, MUTANTS, Mutant, OWNER, Refcounted, State};
 
 /// Stands for "the set became empty".
 const DIVERGED: Property = Property::WriteRule;
-const JUDGE: usize = 1;
+const JUDGE: usize = Judge::Refcounted as usize;
 
 /// The core and its judge.
 struct Both(Refcounted);
@@ -124,6 +125,71 @@ fn the_race_for_the_flag_empties_the_set() {
         races += 1;
     }
     assert_eq!(races, 3);
+}
+
+/// The core of 2012 and its judge, one life per io_end.
+struct Old(CompletedList);
+
+impl Core for Old {
+    type State = (completed_list::State, [Life; 2]);
+
+    fn initial(&self) -> Self::State {
+        let rules = Protocol::CompletedList.rules(true);
+        let mut life = Life::new(Nanos(1), OWNER);
+        let by = By { tid: OWNER, cpu: 0, context: Context::Task, worker: None };
+        for act in [Act::Attach, Act::Put] {
+            life.follow(&Sighting { act, by, addr: 0x1000, image: None }, rules);
+        }
+        (self.0.initial(), [life; 2])
+    }
+
+    fn steps(&self, (core, lives): &Self::State, out: &mut Vec<Step<Self::State>>) {
+        let rules = Protocol::CompletedList.rules(true);
+        let mut steps = Vec::new();
+        self.0.steps(core, &mut steps);
+        for step in steps {
+            let (mut lives, mut diverged) = (*lives, false);
+            for (object, sighting) in self.0.probes(core, &step) {
+                let told = lives[object].follow(&sighting, rules);
+                diverged |= told[Judge::CompletedList as usize] == Some(0);
+            }
+            let mut broken = Properties::NONE;
+            broken.note(DIVERGED, diverged);
+            let Step { lane, what, object, next, .. } = step;
+            out.push(Step { lane, what, object, next: (next, lives), broken });
+        }
+    }
+
+    fn done(&self, state: &Self::State) -> bool {
+        self.0.done(&state.0)
+    }
+
+    fn lanes(&self) -> Vec<&'static str> {
+        self.0.lanes()
+    }
+
+    fn view(&self, state: &Self::State) -> String {
+        self.0.view(&state.0)
+    }
+}
+
+/// In every interleaving: the set is emptied exactly by the cores that free in use, free twice, convert
+/// twice or touch what is freed.
+#[test]
+fn the_set_of_2012_is_emptied_exactly_where_the_core_breaks_what_a_probe_can_see() {
+    use Property::{Converted, FreedInUse, FreedOnce, UsedAfterFree};
+    let claims = CLAIMS.iter().map(|claim| claim.subject);
+    let (mut kept, mut broke) = (0, 0);
+    for subject in claims.chain(mutants().map(|mutant| mutant.subject)) {
+        let Subject::CompletedList(mut core) = subject else { continue };
+        core.world.fsyncs = core.world.fsyncs.min(1);
+        let (alone, both) = (explore(&core), explore(&Old(core)));
+        let seen = [FreedInUse, UsedAfterFree, Converted, FreedOnce];
+        let breaks = seen.iter().any(|property| !alone.holds(*property));
+        assert_eq!(breaks, !both.holds(DIVERGED), "{core:?}");
+        (kept, broke) = (kept + u32::from(!breaks), broke + u32::from(breaks));
+    }
+    assert!(kept > 4 && broke > 8, "{kept} kept, {broke} broke");
 }
 
 /// What 6.18 does with one unwritten bio that the worker converts, without images.
