@@ -15,7 +15,7 @@ use endiod::{
     source::sim::{Faults, Half, Options, Simulated, Slip, World, simulate},
 };
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 30;
 const LIVES: u32 = 120;
 
 const LOSSY: [Faults; 5] = [

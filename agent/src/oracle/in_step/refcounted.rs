@@ -146,10 +146,12 @@ impl Set {
         // Every bio that ended has entered its put, after its store.
         let stored = rules.failed_known && known.failed > 0 && known.ended == known.bio_puts;
         let lost = stored && image.flag & FAILED == 0;
-        if !counted || !linked || unfounded || lost {
+        let fixed = known.submitter_put.is_some();
+        // The handle is moved in before UNWRITTEN is set, by the submitter.
+        let bare = fixed && image.handle != 0 && image.flag & UNWRITTEN == 0;
+        if !counted || !linked || unfounded || lost || bare {
             return Set(0);
         }
-        let fixed = known.submitter_put.is_some();
         let mut next = Set(0);
         for (place, flag) in self.iter() {
             let flag = flag | image.flag & UNWRITTEN;
