@@ -33,6 +33,18 @@ use crate::{
 use meter::Meter;
 use stream::{ProbeFate, Totals};
 
+/// Programs without which the reference cores cannot follow an io_end.
+const ORACLE_NEEDS: [&str; 8] = [
+    "ext4_init_io_end_exit",
+    "submit_bio",
+    "ext4_end_bio",
+    "ext4_put_io_end",
+    "ext4_put_io_end_defer",
+    "ext4_convert_unwritten_io_end_vec",
+    "ext4_convert_unwritten_io_end_vec_exit",
+    "ext4_release_io_end",
+];
+
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
     sequences: Sequences,
@@ -216,12 +228,26 @@ impl Pipeline {
         let claim_probe = self.attached.iter().any(|id| probes::is_claim(*id));
         self.lifecycle.set_claim_probe(claim_probe);
         self.oracle.set_claim_probe(claim_probe);
+        let programs = || self.attached.iter().filter_map(|id| Some(probes::probe(*id)?.program));
+        self.oracle.set_witnessed(ORACLE_NEEDS.iter().all(|need| programs().any(|it| it == *need)));
         let functions: Vec<_> =
             self.attached.iter().filter_map(|id| Some(probes::probe(*id)?.function)).collect();
         self.detectors.arm(|act: Act| functions.contains(&act.function()));
         self.meter.observe_functions(&functions);
         for rule in Rule::ALL {
             self.meter.arm(*rule, self.detectors.is_armed(*rule));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ORACLE_NEEDS, probes::PROBES};
+
+    #[test]
+    fn what_the_oracle_needs_is_in_the_table() {
+        for need in ORACLE_NEEDS {
+            assert!(PROBES.iter().any(|probe| probe.program == need), "{need}");
         }
     }
 }

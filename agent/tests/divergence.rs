@@ -97,6 +97,7 @@ fn seen(body: &Body) -> Option<Seen> {
 fn diverges(life: &Life, events: &[Event]) -> [bool; 2] {
     let mut oracle = Oracle::default();
     oracle.set_claim_probe(life.claims);
+    oracle.set_witnessed(true);
     oracle.observe(&life.host);
     events.iter().for_each(|event| oracle.observe(event));
     let mut tick = life.host;
@@ -104,6 +105,23 @@ fn diverges(life: &Life, events: &[Event]) -> [bool; 2] {
     tick.body = Body::Tick { ordinal: 1 };
     oracle.observe(&tick);
     Judge::ALL.map(|judge| oracle.tally(judge).outcome(Outcome::Diverged) > 0)
+}
+
+/// With a probe missing (raw tracepoints see no puts) the same lives would look impossible.
+#[test]
+fn while_a_probe_is_missing_nothing_is_judged() {
+    for life in lives().iter().step_by(100) {
+        let mut oracle = Oracle::default();
+        oracle.observe(&life.host);
+        let seen = |event: &&Event| !matches!(event.body, Body::Put(_) | Body::PutDefer(_));
+        life.events.iter().filter(seen).for_each(|event| oracle.observe(event));
+        oracle.finish();
+        for judge in Judge::ALL {
+            let tally = oracle.tally(judge);
+            assert_eq!(tally.outcome(Outcome::Diverged) + tally.outcome(Outcome::Allowed), 0);
+            assert!(tally.outcome(Outcome::CouldNotTell) > 0);
+        }
+    }
 }
 
 /// The kinds of events that are inserted.

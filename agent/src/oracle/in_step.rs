@@ -16,7 +16,7 @@
 //! What may have been lost: a loss is told after it happened, so it touches every io_end born before it
 //! was told. Any state explains such an io_end, and nothing is judged of it; a divergence is held
 //! until the TICK that shows that nothing was lost. An io_end whose birth was not seen is not
-//! judged, nor is anything of a generation that no core describes.
+//! judged, nor is anything of a generation that no core describes, or while a probe is missing.
 //!
 //! This module must never share code with `lifecycle` or `detect`. It allocates nothing per event;
 //! its table is bounded by [`limits::ORACLE_LIVES_MAX`]: a life that finds no room is counted as one that
@@ -46,6 +46,7 @@ use tally::Held;
 pub struct Oracle {
     protocol: Protocol,
     claim_probe: bool,
+    witnessed: bool,
     lives: Lives,
     doubt: Doubt,
     /// Threads inside `ext4_end_io_rsv_work`.
@@ -62,6 +63,7 @@ impl Default for Oracle {
         Oracle {
             protocol: Protocol::Unknown,
             claim_probe: false,
+            witnessed: false,
             lives: Lives::new(limits::ORACLE_LIVES_MAX),
             doubt: Doubt::default(),
             workers: Vec::with_capacity(limits::WORKERS_MAX),
@@ -77,6 +79,12 @@ impl Oracle {
     /// Tells whether `ext4_end_io_end` is probed; a real function from 6.15 on.
     pub fn set_claim_probe(&mut self, attached: bool) {
         self.claim_probe = attached;
+    }
+
+    /// Tells whether every event that the cores need is probed: birth, bios, puts, conversion, release.
+    /// Until then nothing is judged.
+    pub fn set_witnessed(&mut self, witnessed: bool) {
+        self.witnessed = witnessed;
     }
 
     /// Something was lost that no record tells; the next TICK dates it.
@@ -139,7 +147,7 @@ impl Oracle {
     }
 
     fn birth(&mut self, stamp: &Stamp, addr: IoEndAddr) {
-        let judges = self.protocol.judges();
+        let judges = self.judges();
         let doubt = &self.doubt;
         let unfinished = |life: &&mut Life| {
             !life.is_freed() && life.is_followed() && !doubt.touches(life.born())
@@ -158,10 +166,12 @@ impl Oracle {
     }
 
     fn saw(&mut self, stamp: &Stamp, addr: IoEndAddr, act: Act, seen: Option<Seen>) {
-        let judges = self.protocol.judges();
+        let judges = self.judges();
         let doubt = &self.doubt;
         let life = self.lives.get(addr).filter(|life| !doubt.touches(life.born()));
-        let Some(life) = life else { return self.nobody_can_tell(judges) };
+        let Some(life) = life.filter(|_| !judges.is_empty()) else {
+            return self.nobody_can_tell(judges);
+        };
         // A run whose begin was lost, or is not probed, is not known.
         let stranger = (self.workers_seen && !doubt.is_any()).then_some(false);
         let was_freed = life.is_freed();
@@ -195,8 +205,17 @@ impl Oracle {
         }
     }
 
+    fn judges(&self) -> &'static [Judge] {
+        if self.witnessed { self.protocol.judges() } else { &[] }
+    }
+
     fn nobody_can_tell(&mut self, judges: &[Judge]) {
-        let asked = if judges.is_empty() { &Judge::ALL[..] } else { judges };
+        let described = self.protocol.judges();
+        let asked = match (judges.is_empty(), described.is_empty()) {
+            (false, _) => judges,
+            (true, false) => described,
+            (true, true) => &Judge::ALL[..],
+        };
         for judge in asked {
             self.tallies[*judge as usize].count(Outcome::CouldNotTell);
         }
