@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use endiod::{event::Backend, limits::IO_ENDS_MAX, source::kernel::Choice};
 
-use crate::cmd::{keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, stress::StressArgs};
+use crate::cmd::{
+    keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs,
+    stress::StressArgs, verify::VerifyArgs,
+};
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -37,6 +40,10 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
+    /// A seeded world of a simulated protocol, as a stream, with faults on demand
+    Simulate(SimulateArgs),
+    /// Explores every interleaving of the reference cores in small worlds
+    Verify(VerifyArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
 }

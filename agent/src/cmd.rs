@@ -6,7 +6,9 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod selftest;
+pub(crate) mod simulate;
 pub(crate) mod stress;
+pub(crate) mod verify;
 mod watch;
 
 use endiod::report::Summary;

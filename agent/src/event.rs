@@ -68,7 +68,7 @@ pub struct Task {
 }
 
 /// Execution context of a probed function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Context {
     /// The program could not tell.
     Unknown,

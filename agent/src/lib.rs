@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  kernel ──probe──► wire record ─┬─► decode ──► lifecycle ──► detect ──► finding ──► report, metrics
-//!  recording ─────────────────────┘
+//!  recording ─────────────────────┤      │ Event                          ▲
+//!  simulator ─────────────────────┘      └────────────► oracle ───────────┘
 //! ```
 //!
 //! Follow one event by opening the modules in this order, and never go back:
@@ -15,8 +16,9 @@
 //! 4. [`sequence`]: which numbers arrived;
 //! 5. [`lifecycle`]: io_ends, direct writes and fsyncs rebuilt, with the table of legal moves;
 //! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
-//! 7. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
-//! 8. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk.
+//! 7. [`oracle`]: the reference cores, explored by `endiod verify`, and in step with the stream;
+//! 8. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
+//! 9. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk.
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
 //! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`limits`]
@@ -31,7 +33,8 @@
 //! 3. Loss is an event; every verdict says whether loss could explain it.
 //! 4. Nothing grows without a named bound, and reaching a bound is counted.
 //! 5. Time, loss and names enter the core through records only, so a stream replays to the same end.
-//! 6. Kernel bytes are never trusted: malformed input is counted, never asserted.
+//! 6. The oracle shares no code with what it judges, and the simulator none with the oracle.
+//! 7. Kernel bytes are never trusted: malformed input is counted, never asserted.
 
 #[cfg(target_endian = "big")]
 compile_error!("endiod runs on little-endian machines only: its wire and its programs are");
@@ -51,6 +54,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
 pub mod octaves;
+pub mod oracle;
 pub mod pipeline;
 pub mod probes;
 pub mod recorder;

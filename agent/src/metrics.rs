@@ -36,7 +36,9 @@ use self::device::DeviceFamilies;
 pub use self::device::DeviceMetrics;
 use self::families::Families;
 use self::info::Info;
-use self::labels::{DEVICES_MAX, OTHER_DEVICES, UNKNOWN_DEVICE, bounded, listed};
+use self::labels::{
+    DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, OTHER_DEVICES, UNKNOWN_DEVICE, bounded, listed,
+};
 pub use self::labels::{IoEndPhase, Names};
 use self::process::ProcessCollector;
 pub use self::state::{Build, Kernel, RingUse, TableUse};
@@ -93,6 +95,7 @@ struct Inner {
     bios_ended: IntCounter,
     suppressed: IntCounterVec,
     degraded: GaugeVec,
+    oracle_events: IntCounterVec,
     probe_info: Info,
     probe_attached: GaugeVec,
     probe_missed: IntCounterVec,
@@ -138,6 +141,7 @@ impl Metrics {
             bios_ended: families.counter("endiod_bios_ended_total").with_label_values(&NONE),
             suppressed: families.counter("endiod_violations_suppressed_total"),
             degraded: families.gauge("endiod_detector_degraded"),
+            oracle_events: families.counter("endiod_oracle_events_total"),
             probe_info: Info::new(families.gauge("endiod_probe_info")),
             probe_attached: families.gauge("endiod_probe_attached"),
             probe_missed: families.counter("endiod_probe_missed_total"),
@@ -246,6 +250,11 @@ impl Metrics {
     fn start_at_zero(&self) {
         for (stage, reason) in self.0.names.losses {
             self.events_lost(stage, reason, 0);
+        }
+        for core in ORACLE_CORES {
+            for outcome in ORACLE_OUTCOMES {
+                self.oracle_events(core, outcome, 0);
+            }
         }
         for probe in self.0.names.probes {
             self.0.probe_attached.with_label_values(&[probe]).set(0.0);

@@ -1,9 +1,9 @@
-//! One record's way through the agent: decode, sequence, lifecycle, detect, metrics.
+//! One record's way through the agent: decode, sequence, lifecycle, detect, oracle, metrics.
 //!
 //! ```text
 //!  bytes ─► decode ─► sequence ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
 //!             │           │                     └────► meter ─► metrics
-//!             └ malformed └ duplicates, gaps
+//!             └ malformed └ duplicates, gaps ──► oracle ──► allowed, diverged, could not tell
 //! ```
 //!
 //! It knows time, loss and names from records alone, so a recording gives what the live stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
@@ -25,7 +25,8 @@ use crate::{
     lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
-    probes,
+    oracle::in_step::Oracle,
+    probes::{self, Witness},
     sequence::{Arrival, Sequences, Start},
     witnesses::Witnesses,
 };
@@ -33,11 +34,41 @@ use crate::{
 use meter::Meter;
 use stream::{ProbeFate, Totals};
 
+/// What the reference cores cannot follow an io_end without.
+const ORACLE_NEEDS: [Witness; 8] = [
+    Witness::Birth,
+    Witness::Attach,
+    Witness::BioEnd,
+    Witness::Put,
+    Witness::PutDefer,
+    Witness::ConvertBegin,
+    Witness::ConvertEnd,
+    Witness::Release,
+];
+
+/// What they also take, where it is there.
+const ORACLE_TAKES: [Witness; 5] = [
+    Witness::Range,
+    Witness::Claim,
+    Witness::ReleaseLate,
+    Witness::WorkerBegin,
+    Witness::WorkerEnd,
+];
+
+/// The cores know the order and the losses of fentry only: a kprobe skips hits that it does not
+/// count, a raw tracepoint may come after what it tells. One event by either, and they cannot tell.
+fn oracle_can_judge(witnesses: &Witnesses) -> bool {
+    let by_fentry = |witness: &Witness| witnesses.get(*witness) == Some(Backend::Fentry);
+    ORACLE_NEEDS.iter().all(by_fentry)
+        && ORACLE_TAKES.iter().all(|witness| !witnesses.sees(*witness) || by_fentry(witness))
+}
+
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
     sequences: Sequences,
     lifecycle: Lifecycle,
     detectors: Detectors,
+    oracle: Oracle,
     meter: Meter,
     totals: Totals,
     findings: Vec<Finding>,
@@ -56,6 +87,7 @@ impl Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
+            oracle: Oracle::default(),
             meter: Meter::new(metrics),
             totals: Totals::new(),
             findings: Vec::with_capacity(limits::FINDINGS_MAX),
@@ -74,18 +106,18 @@ impl Pipeline {
             Err(malformed) => {
                 self.totals.malformed += 1;
                 self.meter.metrics().events_lost(names::DECODE, malformed.label(), 1);
-                return self.detectors.note_loss();
+                return self.note_loss();
             }
         };
         match self.sequences.arrive(&event.stamp) {
             Arrival::Fresh => {}
             Arrival::Untracked => {
                 self.meter.metrics().events_lost(names::SEQUENCE, names::UNTRACKED, 1);
-                self.detectors.note_loss();
+                self.note_loss();
             }
             Arrival::Repeated => {
                 self.meter.metrics().events_lost(names::SEQUENCE, names::REPEATED, 1);
-                return self.detectors.note_loss();
+                return self.note_loss();
             }
         }
         self.count(bytes);
@@ -101,7 +133,14 @@ impl Pipeline {
     /// The stream is over: what no TICK closed is not confirmed.
     pub fn finish(&mut self) {
         self.detectors.finish();
+        self.oracle.finish();
         self.meter.suppressed(self.detectors.tally());
+        self.meter.oracle(&self.oracle);
+    }
+
+    fn note_loss(&mut self) {
+        self.detectors.note_loss();
+        self.oracle.note_loss();
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -147,7 +186,7 @@ impl Pipeline {
     }
 
     /// A HOST: numbers and totals begin anew, nothing is attached yet. Objects were forgotten by the
-    /// lifecycle, held candidates are by the detectors.
+    /// lifecycle, held candidates are by the detectors, lives by the oracle.
     fn begin_stream(&mut self) {
         let streams: Vec<_> = self.cpus().collect();
         self.totals.restart(streams.into_iter());
@@ -164,16 +203,18 @@ impl Pipeline {
     /// Closes an epoch: candidates are settled, gauges set.
     fn tick(&mut self, event: &Event) {
         if self.totals.missing_rose(self.sequences.totals().missing) {
-            self.detectors.note_loss();
+            self.note_loss();
         }
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.sweep(event.stamp.at, detectors.last_loss(), &mut |step| meter.step(&step));
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
+        self.meter.oracle(&self.oracle);
     }
 
     fn settle(&mut self, event: &Event) {
+        self.oracle.observe(event);
         let mut confirmed = Vec::new();
         self.detectors.observe(event, &mut |verdict| confirmed.push(*verdict));
         for verdict in &confirmed {
@@ -220,10 +261,31 @@ impl Pipeline {
     fn probes_changed(&mut self) {
         let witnesses = Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)));
         self.lifecycle.set_witnesses(&witnesses);
+        self.oracle.set_claim_probe(witnesses.sees(Witness::Claim));
+        self.oracle.set_witnessed(oracle_can_judge(&witnesses));
         self.detectors.arm(&witnesses);
         self.meter.observe(&witnesses);
         for rule in Rule::ALL {
             self.meter.arm(*rule, &self.detectors);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, ORACLE_NEEDS, ORACLE_TAKES, Witnesses, oracle_can_judge};
+
+    #[test]
+    fn the_oracle_judges_by_fentry_alone() {
+        let fentry = Witnesses::all_by(Backend::Fentry);
+        assert!(oracle_can_judge(&fentry));
+        for witness in ORACLE_NEEDS.into_iter().chain(ORACLE_TAKES) {
+            for by in [None, Some(Backend::Kprobe), Some(Backend::RawTracepoint)] {
+                let mut witnesses = fentry;
+                witnesses.set(witness, by);
+                let spared = by.is_none() && ORACLE_TAKES.contains(&witness);
+                assert_eq!(oracle_can_judge(&witnesses), spared, "{witness:?} by {by:?}");
+            }
         }
     }
 }

@@ -39,6 +39,26 @@ pub struct Summary {
     pub findings_repeated: u64,
     /// Verdicts that were not pronounced, by rule and reason.
     pub suppressed: BTreeMap<String, u64>,
+    /// What the reference cores said, by core.
+    #[serde(default)]
+    pub oracle: BTreeMap<String, Core>,
+    /// The first divergences, as text.
+    #[serde(default)]
+    pub divergences: Vec<String>,
+}
+
+/// What a reference core said of the events of io_ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Core {
+    /// It has a run with the event.
+    pub allowed: u64,
+    /// It has none, and nothing was lost.
+    pub diverged: u64,
+    /// Something was lost, the birth was not seen, a probe is missing or is not fentry, or it does
+    /// not describe this kernel.
+    pub could_not_tell: u64,
+    /// States that explain an io_end after an event, in the mean.
+    pub states_mean: f64,
 }
 
 /// What became of the probes.
@@ -201,6 +221,16 @@ impl Summary {
         self.probes.missed.values().sum()
     }
 
+    /// Events that a reference core has no run with.
+    pub fn diverged(&self) -> u64 {
+        self.oracle.values().map(|core| core.diverged).sum()
+    }
+
+    /// Does a reference core describe this kernel?
+    pub fn oracle_knows(&self) -> bool {
+        !self.oracle.is_empty()
+    }
+
     /// A finding as its JSON.
     pub fn finding(finding: &Finding) -> serde_json::Value {
         serde_json::to_value(finding).expect("a finding has string keys and finite numbers only")
@@ -229,6 +259,7 @@ impl fmt::Display for Summary {
         writeln!(f, ", {} not direct, {} errors", direct_ios.not_direct, direct_ios.errors)?;
         write!(f, "fsync       {} started, {} returned", fsyncs.started, fsyncs.completed)?;
         writeln!(f, ", {} errors", fsyncs.errors)?;
+        self.fmt_oracle(f)?;
         self.fmt_durations(f)?;
         self.fmt_findings(f)
     }
@@ -248,6 +279,19 @@ impl Summary {
             let Quantiles { count, p50_seconds, p99_seconds, max_seconds } = *row;
             let [p50, p99, max] = [p50_seconds, p99_seconds, max_seconds].map(human_seconds);
             writeln!(f, "{name:<28}{count:>8}{p50:>12}{p99:>12}{max:>12}")?;
+        }
+        Ok(())
+    }
+
+    fn fmt_oracle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, core) in &self.oracle {
+            let Core { allowed, diverged, could_not_tell, states_mean } = core;
+            write!(f, "oracle      {name}: {allowed} events allowed, {diverged} diverged")?;
+            write!(f, ", {could_not_tell} could not be told")?;
+            writeln!(f, "; {states_mean:.2} states explain an io_end")?;
+        }
+        for divergence in &self.divergences {
+            writeln!(f, "divergence  {divergence}")?;
         }
         Ok(())
     }

@@ -3,5 +3,6 @@
 
 pub mod kernel;
 pub mod own;
+pub mod sim;
 pub mod trace;
 pub mod waiting;

@@ -78,12 +78,42 @@ fn only_the_kernel_source_imports_aya() {
 
 #[test]
 fn the_core_does_no_input_or_output() {
-    const CORE: [&str; 5] = ["decode", "event", "sequence", "lifecycle", "detect"];
+    const CORE: [&str; 6] = ["decode", "event", "sequence", "lifecycle", "detect", "oracle"];
     check(|name, text| {
         let module = name.strip_prefix("agent/src/")?.split(['/', '.']).next()?;
         let words = ["std::fs", "std::net", "std::time", "std::thread", "log::", "tokio"];
         let found = words.iter().find(|word| text.contains(*word))?;
         CORE.contains(&module).then(|| format!("names {found}"))
+    });
+}
+
+#[test]
+fn the_oracle_shares_no_code_with_what_it_judges_and_the_simulator_none_with_the_oracle() {
+    const JUDGED: [&str; 9] = [
+        "lifecycle",
+        "detect",
+        "pipeline",
+        "sequence",
+        "finding",
+        "generation",
+        "probes",
+        "source",
+        "decode",
+    ];
+    const JUDGES: [&str; 6] =
+        ["oracle", "lifecycle", "detect", "pipeline", "sequence", "generation"];
+    let uses = |text: &str, modules: &[&str]| {
+        let named = |module: &&&str| text.contains(&format!("crate::{module}"));
+        modules.iter().find(named).map(|module| format!("uses {module}"))
+    };
+    check(|name, text| match name.strip_prefix("agent/src/")? {
+        name if name.starts_with("oracle") => uses(text, &JUDGED),
+        name if name.starts_with("source/sim") => {
+            // The words of its own documentation say what it must not use.
+            let code: String = text.lines().filter(|line| !line.starts_with("//!")).collect();
+            uses(&code, &JUDGES)
+        }
+        _ => None,
     });
 }
 

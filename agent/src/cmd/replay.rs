@@ -28,7 +28,7 @@ const EXIT_COULD_NOT_TELL: u8 = 2;
 /// Flags of `replay`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit: 0 nothing found, 1 findings, 2 an error, or nothing found in a \
-                        recording that is cut off")]
+                        recording that is cut off, or of a kernel that no reference core describes")]
 pub(crate) struct ReplayArgs {
     /// What `endiod record` wrote
     #[arg(value_name = "FILE")]
@@ -45,11 +45,21 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode> {
         eprintln!("endiod: {}: {cut}", args.file.display());
     }
     print(&summary, args.format)?;
-    Ok(ExitCode::from(match (summary.findings.is_empty(), cut) {
-        (false, _) => EXIT_FINDINGS,
-        (true, Some(_)) => EXIT_COULD_NOT_TELL,
-        (true, None) => 0,
-    }))
+    if !summary.oracle_knows() {
+        let kernel = &summary.kernel;
+        eprintln!("endiod: no reference core describes the kernel {kernel:?}: it was not judged");
+    }
+    Ok(ExitCode::from(verdict(&summary, cut.is_none())))
+}
+
+/// The exit code: what was found, or whether all was there to look at.
+pub(crate) fn verdict(summary: &Summary, whole: bool) -> u8 {
+    let found = !summary.findings.is_empty() || summary.diverged() > 0;
+    match (found, whole && summary.oracle_knows()) {
+        (true, _) => EXIT_FINDINGS,
+        (false, false) => EXIT_COULD_NOT_TELL,
+        (false, true) => 0,
+    }
 }
 
 /// What the recording tells, and whether it was cut.

@@ -129,6 +129,10 @@ pub const FSYNC_OPS: &[&str] =
     &["fsync", "fdatasync", "range_sync", "range_datasync", "unknown_sync", "unknown_datasync"];
 /// How sure a verdict is.
 pub const CONFIDENCES: &[&str] = &["certain", "likely"];
+/// The `core` labels of the oracle; `Judge::label`.
+pub const ORACLE_CORES: &[&str] = &["completed_list", "refcounted"];
+/// The `outcome` labels of the oracle; `Outcome::label`.
+pub const ORACLE_OUTCOMES: &[&str] = &["allowed", "diverged", "could_not_tell"];
 /// Back ends of probes; `Backend::label`.
 pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe"];
 

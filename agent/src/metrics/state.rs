@@ -2,7 +2,7 @@
 //!
 //! None of these is for the hot path: each looks its series up by label.
 
-use super::labels::{BACKENDS, DEVICES_MAX, UNKNOWN_DEVICE, listed};
+use super::labels::{BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, UNKNOWN_DEVICE, listed};
 use super::{Metrics, NONE, gauge_value};
 use crate::devices::Device;
 use crate::event::ProbeId;
@@ -86,6 +86,12 @@ impl Metrics {
         let rule = listed(self.0.names.rules, rule);
         let reason = listed(self.0.names.suppression_reasons, reason);
         self.0.suppressed.with_label_values(&[rule, reason]).inc_by(count);
+    }
+
+    /// Another `count` events were judged so by a reference core.
+    pub fn oracle_events(&self, core: &'static str, outcome: &'static str, count: u64) {
+        let labels = [listed(ORACLE_CORES, core), listed(ORACLE_OUTCOMES, outcome)];
+        self.0.oracle_events.with_label_values(&labels).inc_by(count);
     }
 
     /// `probe` is attached to `function` by `backend` (`fentry`, `raw_tp`, `kprobe`).

@@ -14,6 +14,7 @@ use crate::{
     limits,
     metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse},
     octaves::Octaves,
+    oracle::in_step::{Judge, Oracle, Outcome},
     probes::Witness,
     witnesses::Witnesses,
 };
@@ -40,6 +41,8 @@ pub(super) struct Meter {
     /// States that an io_end could be seen in, by [`State`].
     told: [bool; State::ALL.len()],
     suppressed: Tally,
+    /// What the cores said, as far as it is exported.
+    oracle: [[u64; Outcome::ALL.len()]; Judge::ALL.len()],
     table_full: [u64; Table::ALL.len()],
 }
 
@@ -54,6 +57,7 @@ impl Meter {
             queued: 0,
             told: [false; State::ALL.len()],
             suppressed: Tally::default(),
+            oracle: Default::default(),
             table_full: [0; Table::ALL.len()],
         }
     }
@@ -217,6 +221,18 @@ impl Meter {
             }
         }
         self.suppressed = *tally;
+    }
+
+    /// Brings the counters of the cores up to their tallies.
+    pub(super) fn oracle(&mut self, oracle: &Oracle) {
+        for judge in Judge::ALL {
+            for outcome in Outcome::ALL {
+                let total = oracle.tally(judge).outcome(outcome);
+                let told = &mut self.oracle[judge as usize][outcome as usize];
+                let rose = total - std::mem::replace(told, total);
+                self.metrics.oracle_events(judge.label(), outcome.label(), rose);
+            }
+        }
     }
 
     pub(super) fn arm(&self, rule: Rule, detectors: &Detectors) {

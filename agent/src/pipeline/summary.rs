@@ -11,9 +11,12 @@ use super::{
 use crate::{
     detect::{Rule, Suppressed},
     event::{Cpu, FsyncPhase},
-    lifecycle::{Gap, Orphan},
+    lifecycle::{Gap, IoEndId, Orphan},
     metrics::IoEndPhase,
-    report::{CpuStream, DirectIos, Fsyncs, IoEnds, Probes, Quantiles, SCHEMA, Stream, Summary},
+    oracle::in_step::{Divergence, Outcome},
+    report::{
+        Core, CpuStream, DirectIos, Fsyncs, IoEnds, Probes, Quantiles, SCHEMA, Stream, Summary,
+    },
 };
 
 impl Pipeline {
@@ -32,6 +35,8 @@ impl Pipeline {
             durations: self.durations(),
             findings: self.findings.iter().map(Summary::finding).collect(),
             findings_repeated: self.findings_left_out + tally.repeated.iter().sum::<u64>(),
+            oracle: self.cores(),
+            divergences: self.oracle.divergences().iter().map(|it| self.divergence(it)).collect(),
             suppressed: nonzero(Rule::ALL.iter().flat_map(|rule| {
                 Suppressed::ALL.into_iter().map(move |reason| {
                     let name = format!("{}: {}", rule.label(), reason.label());
@@ -39,6 +44,29 @@ impl Pipeline {
                 })
             })),
         }
+    }
+
+    /// Of the cores that describe this kernel; the others have nothing to say.
+    fn cores(&self) -> BTreeMap<String, Core> {
+        let judges = self.oracle.protocol().judges().iter();
+        let told = judges.map(|judge| {
+            let tally = self.oracle.tally(*judge);
+            let core = Core {
+                allowed: tally.outcome(Outcome::Allowed),
+                diverged: tally.outcome(Outcome::Diverged),
+                could_not_tell: tally.outcome(Outcome::CouldNotTell),
+                states_mean: tally.states_mean().unwrap_or_default(),
+            };
+            (judge.label().to_owned(), core)
+        });
+        told.collect()
+    }
+
+    fn divergence(&self, divergence: &Divergence) -> String {
+        let Divergence { judge, addr, born, at, act } = divergence;
+        let id = self.key.object(IoEndId { addr: *addr, born: *born });
+        let (core, after) = (judge.label(), at.since(*born).0);
+        format!("{core} has no run with {act} of {id}, {after} ns after its birth")
     }
 
     fn probes(&self) -> Probes {

@@ -190,6 +190,17 @@ pub(super) fn check_lives(summary: &Summary) -> Result<()> {
         "lives do not fit together: {odd} oddities, but the kernel skipped {} hits only: {io_ends:?}",
         summary.missed()
     );
+    check_oracle(summary)
+}
+
+/// Both cores judged this kernel and had a run for everything. That takes fentry, the default of every
+/// guest; `backends` compares the others without it.
+fn check_oracle(summary: &Summary) -> Result<()> {
+    ensure!(summary.oracle.len() == 2, "not both cores describe it: {:?}", summary.oracle);
+    for (name, core) in &summary.oracle {
+        ensure!(core.allowed > 0, "{name} judged nothing: {core:?}");
+        ensure!(core.diverged == 0, "{name} diverged: {core:?} {:?}", summary.divergences);
+    }
     Ok(())
 }
 

@@ -1,0 +1,238 @@
+//! One io_end: what was counted of it, and what each core makes of it.
+//!
+//! Counts are facts, not states: bios attached and ended, references put. Probes are entered
+//! before the function acts, so a put that was seen may not have decremented yet; and a probe takes
+//! its place in the stream before it reads the image, so an image may be younger than the event after
+//! it. [`Known::last`] holds the one thing that is in program order: two images by one actor.
+
+use super::protocol::Rules;
+use super::{completed_list, is_task, refcounted};
+use crate::event::{Context, IoEndImage, Nanos};
+
+/// What was seen of an io_end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the event of its name")]
+pub enum Act {
+    Range { failed: bool },
+    Attach,
+    BioEnd { failed: bool },
+    Put,
+    PutDefer,
+    Claim,
+    ConvertBegin,
+    ConvertEnd,
+    Release,
+}
+
+impl Act {
+    /// Short name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Act::Range { .. } => "range",
+            Act::Attach => "attach",
+            Act::BioEnd { .. } => "bio_end",
+            Act::Put => "put",
+            Act::PutDefer => "put_defer",
+            Act::Claim => "claim",
+            Act::ConvertBegin => "convert_begin",
+            Act::ConvertEnd => "convert_end",
+            Act::Release => "release",
+        }
+    }
+}
+
+/// Who acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct By {
+    /// Current task.
+    pub tid: u32,
+    /// CPU.
+    pub cpu: u16,
+    /// Context.
+    pub context: Context,
+    /// Is the task inside the inode's worker? `None`: it could not be told.
+    pub worker: Option<bool>,
+}
+
+impl By {
+    /// Is this surely `tid`, surely not (`Some(false)`), or unknown?
+    pub(super) fn may_be(self, tid: u32) -> bool {
+        match self.context {
+            Context::Task => self.tid == tid,
+            Context::Unknown => true,
+            Context::SoftIrq | Context::HardIrq | Context::Nmi => false,
+        }
+    }
+
+    /// Did `self` and `other` surely happen one after the other?
+    fn follows(self, other: By) -> bool {
+        if is_task(self.context) {
+            return is_task(other.context) && self.tid == other.tid;
+        }
+        self.context != Context::Unknown && (self.cpu, self.context) == (other.cpu, other.context)
+    }
+}
+
+/// One event of one io_end.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// What.
+    pub act: Act,
+    /// Who.
+    pub by: By,
+    /// Address of the io_end.
+    pub addr: u64,
+    /// Its bytes, if the event has them and they could be read.
+    pub image: Option<IoEndImage>,
+}
+
+/// Through which function a reference was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PutBy {
+    Put,
+    Defer,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Known {
+    pub(super) owner: u32,
+    pub(super) attached: u32,
+    pub(super) ended: u32,
+    pub(super) failed: u32,
+    /// Puts by bios.
+    pub(super) bio_puts: u32,
+    pub(super) submitter_put: Option<PutBy>,
+    /// The put that read a count of 1.
+    pub(super) last_put: Option<PutBy>,
+    /// `ext4_end_bio` calls of the owner's own task that have not put yet.
+    owner_ends: u32,
+    /// Who claimed.
+    pub(super) claimer: Option<u32>,
+    pub(super) conversions: u32,
+    /// The last image while references were held: flags, by whom.
+    pub(super) last: Option<(u32, By)>,
+}
+
+impl Known {
+    /// References that were not seen put.
+    pub(super) fn references(&self) -> i64 {
+        let puts = i64::from(self.bio_puts) + i64::from(self.submitter_put.is_some());
+        1 + i64::from(self.attached) - puts
+    }
+
+    /// Is a put by this actor the submitter's?
+    pub(super) fn is_submitters(&self, sighting: &Sighting) -> bool {
+        match sighting.act {
+            Act::Put => true,
+            Act::PutDefer => {
+                sighting.by.may_be(self.owner)
+                    && self.owner_ends == 0
+                    && self.submitter_put.is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// The flags of the image before, if the same actor took it.
+    pub(super) fn last_by_same(&self, by: By) -> Option<u32> {
+        self.last.filter(|(_, other)| by.follows(*other)).map(|(flags, _)| flags)
+    }
+
+    fn count(&mut self, sighting: &Sighting) {
+        let owners = is_task(sighting.by.context) && sighting.by.tid == self.owner;
+        let submitters = self.is_submitters(sighting);
+        match sighting.act {
+            Act::Range { .. } | Act::Release => {}
+            Act::Attach => self.attached += 1,
+            Act::BioEnd { failed } => {
+                self.ended += 1;
+                self.failed += u32::from(failed);
+                self.owner_ends += u32::from(owners);
+            }
+            Act::Put | Act::PutDefer => {
+                let by = if sighting.act == Act::Put { PutBy::Put } else { PutBy::Defer };
+                if submitters && self.submitter_put.is_none() {
+                    self.submitter_put = Some(by);
+                } else {
+                    self.bio_puts += 1;
+                    self.owner_ends -= u32::from(owners && self.owner_ends > 0);
+                }
+                if sighting.image.is_some_and(|image| image.count == 1) {
+                    self.last_put = Some(by);
+                }
+            }
+            Act::Claim => self.claimer = self.claimer.or(Some(sighting.by.tid)),
+            Act::ConvertBegin => {
+                self.claimer = self.claimer.or(Some(sighting.by.tid));
+                self.conversions += 1;
+            }
+            Act::ConvertEnd => {}
+        }
+        let held = matches!(sighting.act, Act::BioEnd { .. } | Act::Put | Act::PutDefer);
+        if let (true, Some(image)) = (held, sighting.image) {
+            self.last = Some((image.flag, sighting.by));
+        }
+    }
+}
+
+/// One io_end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Life {
+    born: Nanos,
+    known: Known,
+    refcounted: refcounted::Set,
+    completed_list: completed_list::Set,
+    freed: bool,
+}
+
+impl Life {
+    pub(super) fn new(born: Nanos, owner: u32) -> Self {
+        Life {
+            born,
+            known: Known {
+                owner,
+                attached: 0,
+                ended: 0,
+                failed: 0,
+                bio_puts: 0,
+                submitter_put: None,
+                last_put: None,
+                owner_ends: 0,
+                claimer: None,
+                conversions: 0,
+                last: None,
+            },
+            refcounted: refcounted::Set::BORN,
+            completed_list: completed_list::Set::BORN,
+            freed: false,
+        }
+    }
+
+    pub(super) fn born(&self) -> Nanos {
+        self.born
+    }
+
+    pub(super) fn is_freed(&self) -> bool {
+        self.freed
+    }
+
+    /// Does a core still follow it?
+    pub(super) fn is_followed(&self) -> bool {
+        !self.refcounted.is_empty() || !self.completed_list.is_empty()
+    }
+
+    /// By `Judge`: how many states the core has left; 0 when this event left none; `None` when it had
+    /// none before.
+    pub(super) fn follow(&mut self, sighting: &Sighting, rules: Rules) -> [Option<u32>; 2] {
+        let (before, known) = (*self, self.known);
+        self.known.count(sighting);
+        self.refcounted = before.refcounted.follow(sighting, &known, &self.known, rules);
+        self.completed_list = before.completed_list.follow(sighting, &known, &self.known, rules);
+        self.freed |= sighting.act == Act::Release;
+        [
+            (!before.completed_list.is_empty()).then(|| self.completed_list.len()),
+            (!before.refcounted.is_empty()).then(|| self.refcounted.len()),
+        ]
+    }
+}

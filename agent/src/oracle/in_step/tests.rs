@@ -1,0 +1,273 @@
+//! The set of states against the core that it stands for: in every interleaving of a small world, with
+//! each put seen before it decrements, the set is never empty where the core holds, and becomes
+//! empty where it breaks something that a probe can see.
+
+use super::life::Life;
+use super::protocol::Protocol;
+use super::{Act, By, Judge, Sighting};
+use crate::event::{Context, IoEndImage, Nanos};
+use crate::oracle::claims::{CLAIMS, Subject, mutants};
+use crate::oracle::completed_list::{self, CompletedList};
+use crate::oracle::explore::{Core, Explored, Step, explore};
+use crate::oracle::property::{Properties, Property};
+use crate::oracle::refcounted::{Generation, MUTANTS, Mutant, OWNER, Refcounted, State};
+
+/// Stands for "the set became empty".
+const DIVERGED: Property = Property::WriteRule;
+const JUDGE: usize = Judge::Refcounted as usize;
+
+/// The core and its judge.
+struct Both(Refcounted);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Joint {
+    core: State,
+    life: Life,
+    /// Lanes that entered their put and have not decremented, a bit each.
+    entered: u8,
+}
+
+impl Core for Both {
+    type State = Joint;
+
+    fn initial(&self) -> Joint {
+        Joint { core: self.0.initial(), life: Life::new(Nanos(1), OWNER), entered: 0 }
+    }
+
+    fn steps(&self, state: &Joint, out: &mut Vec<Step<Joint>>) {
+        let mut steps = Vec::new();
+        self.0.steps(&state.core, &mut steps);
+        let claims = matches!(self.0.generation, Generation::G5 | Generation::G6);
+        let rules = Protocol::Refcounted { claims }.rules(claims);
+        for step in steps {
+            let bit = 1 << step.lane;
+            let puts = step.what.starts_with("ext4_put_io_end");
+            let enters = puts && state.entered & bit == 0;
+            let mut next = *state;
+            let mut diverged = false;
+            if !puts || enters {
+                for sighting in self.0.probes(&state.core, &step) {
+                    diverged |= next.life.follow(&sighting, rules)[JUDGE] == Some(0);
+                }
+            }
+            if enters {
+                next.entered |= bit;
+            } else {
+                next.core = step.next;
+                next.entered &= !bit;
+            }
+            let Step { lane, what, object, .. } = step;
+            let mut broken = Properties::NONE;
+            broken.note(DIVERGED, diverged);
+            out.push(Step { lane, what, object, next, broken });
+        }
+    }
+
+    fn done(&self, state: &Joint) -> bool {
+        self.0.done(&state.core)
+    }
+
+    fn lanes(&self) -> Vec<&'static str> {
+        self.0.lanes()
+    }
+
+    fn view(&self, state: &Joint) -> String {
+        self.0.view(&state.core)
+    }
+}
+
+/// With at most two bios: the third adds states and no rule.
+fn small(mut core: Refcounted) -> Refcounted {
+    core.world.bios.count = core.world.bios.count.min(2);
+    core.world.bios.failing &= 3;
+    core.world.fsync = false;
+    core
+}
+
+fn told(core: Refcounted) -> Explored {
+    let told = explore(&Both(core));
+    assert!(told.whole && told.states > 30);
+    told
+}
+
+#[test]
+fn where_the_core_holds_the_set_is_never_empty() {
+    let mut worlds = 0;
+    for claim in CLAIMS.iter().filter(|claim| claim.breaks.is_empty()) {
+        let Subject::Refcounted(core) = claim.subject else { continue };
+        let (core, told) = (small(core), told(small(core)));
+        let story = told.counterexample(DIVERGED);
+        let story = story.map(|way| crate::oracle::story::story(&Both(core), DIVERGED, way));
+        assert!(story.is_none(), "{}, {}\n{}", claim.core, claim.world, story.unwrap_or_default());
+        worlds += 1;
+    }
+    assert!(worlds > 20, "{worlds} worlds");
+}
+
+#[test]
+fn what_a_probe_can_see_of_a_mutant_empties_the_set() {
+    // What these do is in no image and in no order of events.
+    let unseen = [Mutant::WritebackClearedEarly, Mutant::WorkNotQueued];
+    for (mutant, world, _) in MUTANTS {
+        let core = Refcounted { generation: Generation::G6, world: *world, mutant: Some(*mutant) };
+        let seen = !told(small(core)).holds(DIVERGED);
+        assert_eq!(seen, !unseen.contains(mutant), "{mutant:?}");
+    }
+}
+
+#[test]
+fn the_race_for_the_flag_empties_the_set() {
+    let race = CLAIMS.iter().filter(|claim| claim.breaks.contains(&Property::UpdateLost));
+    let mut races = 0;
+    for claim in race {
+        let Subject::Refcounted(core) = claim.subject else { continue };
+        assert!(!told(small(core)).holds(DIVERGED), "{}, {}", claim.core, claim.world);
+        races += 1;
+    }
+    assert_eq!(races, 3);
+}
+
+/// The core of 2012 and its judge, one life per io_end.
+struct Old(CompletedList);
+
+impl Core for Old {
+    type State = (completed_list::State, [Life; 2]);
+
+    fn initial(&self) -> Self::State {
+        let rules = Protocol::CompletedList.rules(true);
+        let mut life = Life::new(Nanos(1), OWNER);
+        let by = By { tid: OWNER, cpu: 0, context: Context::Task, worker: None };
+        for act in [Act::Attach, Act::Put] {
+            life.follow(&Sighting { act, by, addr: 0x1000, image: None }, rules);
+        }
+        (self.0.initial(), [life; 2])
+    }
+
+    fn steps(&self, (core, lives): &Self::State, out: &mut Vec<Step<Self::State>>) {
+        let rules = Protocol::CompletedList.rules(true);
+        let mut steps = Vec::new();
+        self.0.steps(core, &mut steps);
+        for step in steps {
+            let (mut lives, mut diverged) = (*lives, false);
+            for (object, sighting) in self.0.probes(core, &step) {
+                let told = lives[object].follow(&sighting, rules);
+                diverged |= told[Judge::CompletedList as usize] == Some(0);
+            }
+            let mut broken = Properties::NONE;
+            broken.note(DIVERGED, diverged);
+            let Step { lane, what, object, next, .. } = step;
+            out.push(Step { lane, what, object, next: (next, lives), broken });
+        }
+    }
+
+    fn done(&self, state: &Self::State) -> bool {
+        self.0.done(&state.0)
+    }
+
+    fn lanes(&self) -> Vec<&'static str> {
+        self.0.lanes()
+    }
+
+    fn view(&self, state: &Self::State) -> String {
+        self.0.view(&state.0)
+    }
+}
+
+/// In every interleaving: the set is emptied exactly by the cores that free in use, free twice, convert
+/// twice or touch what is freed.
+#[test]
+fn the_set_of_2012_is_emptied_exactly_where_the_core_breaks_what_a_probe_can_see() {
+    use Property::{Converted, FreedInUse, FreedOnce, UsedAfterFree};
+    let claims = CLAIMS.iter().map(|claim| claim.subject);
+    let (mut kept, mut broke) = (0, 0);
+    for subject in claims.chain(mutants().map(|mutant| mutant.subject)) {
+        let Subject::CompletedList(mut core) = subject else { continue };
+        core.world.fsyncs = core.world.fsyncs.min(1);
+        let (alone, both) = (explore(&core), explore(&Old(core)));
+        let seen = [FreedInUse, UsedAfterFree, Converted, FreedOnce];
+        let breaks = seen.iter().any(|property| !alone.holds(*property));
+        assert_eq!(breaks, !both.holds(DIVERGED), "{core:?}");
+        (kept, broke) = (kept + u32::from(!breaks), broke + u32::from(breaks));
+    }
+    assert!(kept > 4 && broke > 8, "{kept} kept, {broke} broke");
+}
+
+/// What 6.18 does with one unwritten bio that the worker converts, without images.
+const WHOLE: [(Act, u32); 9] = [
+    (Act::Range { failed: false }, OWNER),
+    (Act::Attach, OWNER),
+    (Act::Put, OWNER),
+    (Act::BioEnd { failed: false }, 99),
+    (Act::PutDefer, 99),
+    (Act::Claim, 50),
+    (Act::ConvertBegin, 50),
+    (Act::ConvertEnd, 50),
+    (Act::Release, 50),
+];
+const STRANGER: u32 = 60;
+
+/// Which core has no run with `act` by `tid` after the first `len` steps: 2012's, today's.
+fn refused(len: usize, act: Act, tid: u32) -> [bool; 2] {
+    refused_with(len, act, tid, None)
+}
+
+/// The same, of an event that shows this flag at count 0.
+fn refused_with(len: usize, act: Act, tid: u32, flag: Option<u32>) -> [bool; 2] {
+    let rules = Protocol::Refcounted { claims: true }.rules(true);
+    let mut life = Life::new(Nanos(1), OWNER);
+    let sighting = |(act, tid)| {
+        let context = if tid == 99 { Context::SoftIrq } else { Context::Task };
+        let by = By { tid, cpu: 0, context, worker: Some(tid == 50) };
+        Sighting { act, by, addr: 0x1000, image: None }
+    };
+    for step in &WHOLE[..len] {
+        let told = life.follow(&sighting(*step), rules);
+        assert!(told.iter().all(|states| states.is_some_and(|states| states > 0)), "{step:?}");
+    }
+    let (list_next, list_prev) = (0x1000, 0x1000);
+    let image = |flag| IoEndImage { flag, list_next, list_prev, ..IoEndImage::default() };
+    let last = Sighting { image: flag.map(image), ..sighting((act, tid)) };
+    life.follow(&last, rules).map(|states| states == Some(0))
+}
+
+#[test]
+fn a_whole_life_is_allowed_and_nothing_comes_after_it() {
+    for (act, tid) in WHOLE {
+        assert_eq!(refused(WHOLE.len(), act, tid), [true; 2], "{act:?}");
+    }
+}
+
+#[test]
+fn a_stranger_may_not_touch_what_is_claimed() {
+    for (len, act) in
+        [(6, Act::ConvertBegin), (7, Act::ConvertEnd), (6, Act::Claim), (7, Act::Release)]
+    {
+        assert_eq!(refused(len, act, STRANGER), [true; 2], "{act:?}");
+    }
+    // Of old the worker frees what the flusher converted; today the claimer frees.
+    assert_eq!(refused(8, Act::Release, STRANGER), [false, true]);
+    assert_eq!(refused(8, Act::Release, 50), [false, false]);
+}
+
+#[test]
+fn only_the_worker_claims_what_is_listed() {
+    assert_eq!(refused(5, Act::Claim, STRANGER), [false, true]);
+    // 2012 has no threads that are told apart from the worker: who takes it off the list, claims it.
+    assert_eq!(refused(5, Act::Claim, 50), [false, false]);
+}
+
+#[test]
+fn before_the_last_put_nobody_claims_or_frees() {
+    for act in [Act::Claim, Act::ConvertBegin, Act::ConvertEnd, Act::Release] {
+        for len in 0..4 {
+            assert_eq!(refused(len, act, 50), [true; 2], "{act:?} after {len} steps");
+        }
+    }
+}
+
+#[test]
+fn what_is_listed_is_not_freed_without_its_conversion() {
+    for flag in [0, 1] {
+        assert_eq!(refused_with(5, Act::Release, 50, Some(flag)), [flag == 1, flag == 1], "{flag}");
+    }
+}

@@ -1,0 +1,93 @@
+//! The core of 2012 in its largest world, and the verbs' exit codes.
+//!
+//! `endiod verify` explores every world of every core; here only the fixed one in all of its worlds,
+//! because a debug build is slow.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use endiod::{
+    oracle::{
+        claims::{CLAIMS, Subject},
+        completed_list::Variant,
+    },
+    source::trace::{Reader, Writer},
+};
+use endiod_wire::wire::{self, Record};
+
+fn endiod(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_endiod")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_fixed_core_holds_in_all_its_worlds() {
+    let mut states = 0;
+    for claim in CLAIMS {
+        let Subject::CompletedList(core) = claim.subject else { continue };
+        if core.variant != Variant::FIXED {
+            continue;
+        }
+        let told = claim.subject.explore();
+        assert!(claim.is_met_by(&told), "{}: {} states", claim.world, told.states);
+        assert!(told.broken().is_empty() && told.doomed == 0);
+        states += told.states;
+    }
+    assert!(states > 60_000, "{states} states");
+}
+
+#[test]
+fn simulate_exits_as_replay_does_and_names_its_seed() {
+    for (core, seed, exit) in [("fixed", "7", 0), ("refcounted", "7", 0), ("unfixed", "7", 1)] {
+        let output = endiod(&["simulate", "--core", core, "--seed", seed, "--lives", "200"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{core}: {stderr}");
+        assert!(stderr.contains("seed 7") && stderr.contains("CPUs"), "{stderr}");
+        let again = endiod(&["simulate", "--core", core, "--seed", seed, "--lives", "200"]);
+        assert_eq!(output.stdout, again.stdout, "{core}: a seed gives one world");
+    }
+}
+
+/// A recording as if another kernel had made it.
+fn of_kernel(release: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
+    let bytes = fs::read(dir.join("buffered-6.18.endiod")).unwrap();
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    // Header, version, pad, CPUs; then the release.
+    const RELEASE_AT: usize = 32 + 8;
+    while let Some(record) = reader.next_record().unwrap() {
+        let mut record = record.to_vec();
+        if record[..2] == wire::Host::KIND.to_ne_bytes() {
+            record[RELEASE_AT..RELEASE_AT + 64].fill(0);
+            record[RELEASE_AT..RELEASE_AT + release.len()].copy_from_slice(release.as_bytes());
+        }
+        writer.push(&record).unwrap();
+    }
+    let (bytes, _) = writer.finish().unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("of-{release}.endiod"));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_kernel_that_no_core_describes_could_not_be_told() {
+    for release in ["4.19.0", "7.4.0-rc2", "next-20270101"] {
+        let path = of_kernel(release);
+        let output = endiod(&["replay", path.to_str().unwrap()]);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(2), "{release}: {stderr}");
+        assert!(stderr.contains("no reference core") && stderr.contains(release), "{stderr}");
+        assert!(!stdout.contains("diverge") && stdout.contains("findings    none"), "{stdout}");
+    }
+    let known = of_kernel("7.3.9-some-vendor");
+    assert_eq!(endiod(&["replay", known.to_str().unwrap()]).status.code(), Some(0));
+}
