@@ -7,6 +7,7 @@ mod page;
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
@@ -30,13 +31,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     setup::programs(workspace)?;
     let mut host = host_tests(workspace, args.filter.as_deref())?;
     if args.filter.is_none() {
-        match without_programs(workspace) {
-            Ok(()) => host.passed += 1,
-            Err(error) => {
-                eprintln!("test: {error:#}");
-                host.failed += 1;
-            }
-        }
+        host.add(without_programs(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
@@ -44,6 +39,9 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let promtool = setup::promtool(workspace)?;
         setup::guest(workspace)?;
         let built = binaries::build_static(workspace, &["endiod", GUEST_PACKAGE])?;
+        if args.filter.is_none() {
+            host.add(verify(&built));
+        }
         if args.filter.is_none() && args.kernel.is_empty() {
             columns.push(native::column(workspace, &built, GUEST_PROGRAM)?);
         }
@@ -66,6 +64,18 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
 struct Count {
     passed: usize,
     failed: usize,
+}
+
+impl Count {
+    fn add(&mut self, test: Result<()>) {
+        match test {
+            Ok(()) => self.passed += 1,
+            Err(error) => {
+                eprintln!("test: {error:#}");
+                self.failed += 1;
+            }
+        }
+    }
 }
 
 fn summary(host: Count, columns: &[Column]) -> ExitCode {
@@ -125,6 +135,11 @@ fn without_programs(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     bail!("an agent without programs ended with {} and said: {said}", output.status)
+}
+
+/// Every interleaving of the reference cores, which takes the optimised build.
+fn verify(built: &Path) -> Result<()> {
+    run(Command::new(built.join("endiod")).args(["verify", "--no-stories"]))
 }
 
 /// `test result: ok. 12 passed; 0 failed; …`
