@@ -276,7 +276,7 @@ pub fn serving(verdicts: &[Verdict]) -> Vec<String> {
                 _ => None,
             });
             let why = reason.map_or(String::new(), |why| format!(", in place of fentry: {why}"));
-            (count > 0).then(|| format!("{} by {count} probes{why}", backend.label()))
+            (count > 0).then(|| format!("{count} probes by {}{why}", backend.label()))
         })
         .collect()
 }

@@ -26,8 +26,8 @@ pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Resu
     fs::write(guest.out.join("native.prom"), &scrape)?;
     let ended = agent.stop(guest, "native")?;
     let summary = ended.summary;
-    let serving = ended.log.lines().find(|line| line.contains("probes serve"));
-    facts.insert("back end".into(), serving.unwrap_or("fentry").into());
+    let serving = ended.log.lines().find_map(|line| line.split_once(" probes by "));
+    facts.insert("back end".into(), serving.map_or("not told", |(_, by)| by).into());
 
     let label = format!("device=\"{device}\"");
     let of_device = |metric: &str| http::sum_with(&scrape, metric, &label);
