@@ -21,8 +21,9 @@ use super::{
 };
 use crate::cli::RunArgs;
 
-/// A pipeline that is silent for longer is not healthy.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A pipeline that is silent for longer is not healthy. Attaching at the first mount keeps it silent for
+/// some seconds on a slow machine.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     block_on(daemon(args))

@@ -12,6 +12,7 @@ use endiod_wire::wire::{
 };
 
 use super::seen::{bio_attached, bio_ended, seen, worker_begins};
+use super::slab::register;
 use crate::{
     emit::{cpu, emit},
     kernel::{current_context, inode_id, inode_of_work, tid},
@@ -25,6 +26,8 @@ fn ext4_init_io_end_exit(ctx: FExitContext) -> i32 {
     if io_end == 0 {
         return 0; // out of memory: nothing was born
     }
+    // Its release may be seen by the slab tracepoint alone.
+    register(io_end);
     emit(|record: &mut IoEndBirth| {
         let id = inode_id(inode);
         let (ino, dev) = id.unwrap_or((0, 0));

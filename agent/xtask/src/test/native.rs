@@ -36,7 +36,7 @@ pub(super) fn column(workspace: &Workspace, built: &Path, program: &str) -> Resu
     let begun = Instant::now();
     let cases = match why_not(built)? {
         Some(why) => {
-            let why = format!("{why}; backends_agree has run it in guests");
+            let why = format!("{why}; backends_agree compares the back ends in guests");
             vec![Case::absent(CASE, &why)]
         }
         None => run(workspace, built, program)?,

@@ -42,6 +42,13 @@ pub(super) fn write(places: &[Place], file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether that kernel counts the hits it skips: those of kprobes from 6.7 on, all others from 5.12 on.
+fn counts_misses(release: &str, name: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= if name == "kprobe" { (6, 7) } else { (5, 12) }
+}
+
 /// `None` where the guest left no such files.
 fn cells(out: &Path, name: &str) -> Option<String> {
     let summary = fs::read(out.join(format!("{name}.summary.json"))).ok()?;
@@ -51,6 +58,10 @@ fn cells(out: &Path, name: &str) -> Option<String> {
     let attached = summary["probes"]["attached"].as_u64()?;
     let missed = summary["probes"]["missed"].as_object()?;
     let missed: u64 = missed.values().filter_map(Value::as_u64).sum();
+    let missed = match counts_misses(release, name) {
+        true => missed.to_string(),
+        false => "not counted".to_owned(),
+    };
     let cpus = summary["stream"]["cpus"].as_array()?;
     let of_cpus = |member: &str| cpus.iter().filter_map(|cpu| cpu[member].as_u64()).sum::<u64>();
     let (emitted, dropped) = (of_cpus("emitted"), of_cpus("dropped"));

@@ -265,7 +265,8 @@ impl Load<'_> {
                     .is_ok()
                 {}
             });
-            while fs::metadata(&first).map_or(0, |found| found.len()) == 0 {
+            let is_empty = || fs::metadata(&first).map_or(0, |found| found.len()) == 0;
+            while is_empty() && !load.is_finished() {
                 std::thread::yield_now();
             }
             let done = self.mounted.shut_down();

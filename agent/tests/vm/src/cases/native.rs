@@ -45,12 +45,15 @@ pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Resu
     let findings = &summary.findings;
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
     ensure!(summary.dropped() == 0, "records were lost, the ring is too small");
-    // A skipped hit costs at most one life or one call.
+    // A skipped hit costs at most one life or one call. Most hits of the slab tracepoints are other
+    // allocations of the machine, so lives are the looser balance.
     let missed = f64::from(u32::try_from(summary.missed())?);
+    let of_fsyncs = summary.probes.missed.iter().filter(|(name, _)| name.contains("sync_file"));
+    let missed_fsyncs = f64::from(u32::try_from(of_fsyncs.map(|it| it.1).sum::<u64>())?);
     let calls = f64::from(u32::try_from(calls)?);
     ensure!(started > 0.0, "no io_end of {device} was seen: this proves nothing");
     ensure!((started - completed).abs() <= missed, "{started} io_ends, {completed} ended");
-    ensure!((fsyncs - calls).abs() <= missed, "{calls} fsyncs issued, {fsyncs} seen");
+    ensure!((fsyncs - calls).abs() <= missed_fsyncs, "{calls} fsyncs issued, {fsyncs} seen");
     Ok(())
 }
 
