@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use endiod::{
     decode::decode,
-    event::{Body, Event, IoEndImage, Nanos, Seen, Task},
+    event::{Body, Context, Event, IoEndImage, Nanos, Seen, Task},
     oracle::in_step::{Judge, Oracle, Outcome},
     source::{sim::Random, trace::Reader},
 };
@@ -147,6 +147,34 @@ fn a_new_stream_forgets_the_lives_of_the_old_one() {
         rest.iter().for_each(|event| oracle.observe(event));
         let after = Judge::ALL.map(|judge| oracle.tally(judge).outcome(Outcome::Allowed));
         assert_eq!(before, after);
+    }
+}
+
+/// A kernel whose functions are of another generation than its release is not judged, not even where
+/// something is wrong: a vendor's backport of the claim, say.
+#[test]
+fn a_claim_that_does_not_fit_the_release_could_not_be_told() {
+    for life in lives().iter().step_by(100) {
+        let twice = [&life.events[..], &life.events].concat();
+        let mut oracle = Oracle::default();
+        oracle.set_claim_probe(!life.claims);
+        oracle.set_witnessed(true);
+        oracle.observe(&life.host);
+        twice.iter().for_each(|event| oracle.observe(event));
+        let tally = oracle.tally(Judge::Refcounted);
+        let outcomes = [Outcome::Allowed, Outcome::Diverged].map(|it| tally.outcome(it));
+        assert_eq!(outcomes, [0, 0]);
+        assert!(tally.outcome(Outcome::CouldNotTell) > 0);
+    }
+}
+
+/// Without contexts a bio's put cannot be told from the submitter's: nothing diverges.
+#[test]
+fn without_contexts_nothing_diverges() {
+    for life in lives().iter().step_by(10) {
+        let mut events = life.events.clone();
+        events.iter_mut().for_each(|event| event.stamp.context = Context::Unknown);
+        assert_eq!(diverges(life, &events), [false; 2]);
     }
 }
 

@@ -180,6 +180,11 @@ impl Oracle {
 
     fn saw(&mut self, stamp: &Stamp, addr: IoEndAddr, act: Act, seen: Option<Seen>) {
         let judges = self.judges();
+        let needs_context = matches!(act, Act::BioEnd { .. } | Act::PutDefer);
+        if stamp.context == Context::Unknown && needs_context {
+            // Whether a bio or the submitter put its reference cannot be told, nor what follows.
+            self.lives.forget(addr);
+        }
         let doubt = &self.doubt;
         let life = self.lives.get(addr).filter(|life| !doubt.touches(life.born()));
         let Some(life) = life.filter(|_| !judges.is_empty()) else {
@@ -219,7 +224,13 @@ impl Oracle {
     }
 
     fn judges(&self) -> &'static [Judge] {
-        if self.witnessed { self.protocol.judges() } else { &[] }
+        // `ext4_end_io_end` is a function from 6.15 on. A kernel that has it earlier, or has it not
+        // later, is a vendor's whose steps no core describes.
+        let is_described = match self.protocol {
+            Protocol::Refcounted { claims } => claims == self.claim_probe,
+            Protocol::CompletedList | Protocol::Unknown => true,
+        };
+        if self.witnessed && is_described { self.protocol.judges() } else { &[] }
     }
 
     fn nobody_can_tell(&mut self, judges: &[Judge]) {

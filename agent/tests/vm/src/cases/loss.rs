@@ -39,8 +39,11 @@ pub(crate) fn ring_overflow(guest: &Guest, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-/// Holds more than what one drain may wait for, and less than a load emits.
-const RING_BYTES: &str = "1048576";
+/// Holds less than the heavy load emits, and more than the light one, however long the agent is kept from
+/// draining it.
+const RING_BYTES: &str = "2097152";
+/// A load that no agent needs to hurry for.
+const LIGHT: [&str; 8] = ["--buffered", "-t", "4", "-s", "4", "-S", "-o", "2"];
 
 /// What a scrape says of loss and of lives.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,7 @@ pub(crate) fn stopped_consumer(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let stopped = Told::by(&agent)?;
     facts.insert("lost".into(), stopped.lost.into());
     ensure!(stopped.lost > 0.0, "nothing was lost, so this proves nothing: {stopped:?}");
-    stress("stopped2", &line)?;
+    stress("stopped2", &LIGHT)?;
     sync();
     recovers(guest, agent, "stopped", stopped, facts)
 }
