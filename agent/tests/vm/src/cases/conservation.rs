@@ -15,7 +15,7 @@ use crate::{
 /// At most one in so many hits may be skipped by the kernel. None is where programs are not
 /// preempted and interrupts do not nest; a preemptible kernel (6.18) skips all hits of a program on
 /// a CPU while a task that was preempted inside it waits.
-const MISSED_SHARE_MAX: u64 = 20;
+const MISSED_SHARE_MAX: u64 = 10;
 
 /// The commit's own line: from 5.5 on it reaches direct-I/O completions and fsync, no data io_end.
 pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {

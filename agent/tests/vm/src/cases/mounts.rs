@@ -297,6 +297,8 @@ fn check(row: &Row, summary: &Summary, calls: Calls, facts: &mut Facts) -> Resul
                 ensure!(count == 0, "{name} should never happen ({why}), seen {count}");
                 facts.insert(format!("never exercises {name}"), (*why).into());
             }
+            // Without the bios' references it is not known which put is the last.
+            None if counter == Counter::Queued && !row.does(Counter::Bios) => {}
             None => ensure!(count > 0, "{name}: none seen, so this proves nothing: {summary}"),
         }
     }
