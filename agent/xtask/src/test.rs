@@ -85,7 +85,10 @@ fn summary(host: Count, columns: &[Column]) -> ExitCode {
     let Tally { passed, failed, gone } = verdict::tally(columns);
     println!("on the host {} passed and {} failed, in all:", host.passed, host.failed);
     let (passed, failed) = (host.passed + passed, host.failed + failed);
-    println!("{passed} passed, {failed} failed, {gone} kernels gone from the archive");
+    if gone > 0 {
+        println!("{gone} kernels gone from the archive");
+    }
+    println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
