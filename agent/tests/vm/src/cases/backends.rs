@@ -25,15 +25,9 @@ fn event(summary: &Summary, kind: &str) -> u64 {
     summary.stream.events.get(kind).copied().unwrap_or(0)
 }
 
-/// A number of io_ends by its name in the summary's JSON, which has some for one back end only.
-fn of_io_ends(summary: &Summary, name: &str) -> u64 {
-    let told = serde_json::to_value(&summary.io_ends).ok();
-    told.and_then(|told| told.get(name)?.as_u64()).unwrap_or(0)
-}
-
 /// Bios that have ended, or that the device was done with where their ends are not seen.
 fn bios_over(summary: &Summary) -> u64 {
-    summary.io_ends.bios_ended + of_io_ends(summary, "bios_done")
+    summary.io_ends.bios_ended + summary.io_ends.bios_done
 }
 
 /// What both see, by fentry and by raw tracepoints: events as they came, before a skipped hit costs
