@@ -292,8 +292,7 @@ impl Lifecycle {
             _ => object.references() <= 0,
         };
         match self.io_ends.find(addr).map(|slot| self.io_ends.at(slot)) {
-            // Its release was seen: on a preemptible kernel another task's release on the same CPU
-            // makes the program forget that it noted the entry.
+            // Its release was seen, and the program's table of tasks that release had no room for it.
             Some(object) if object.state() == State::Released => {}
             Some(object) if over(object) => drop(self.lose(addr, sink)),
             _ => self.summary.note_orphan(Orphan::ReleaseLate),
