@@ -47,9 +47,18 @@ pub(crate) fn cargo() -> Command {
 
 /// Removes a directory tree; one that is not there is fine.
 pub(crate) fn remove_dir_all(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
+    unless_gone(std::fs::remove_dir_all(dir), dir)
+}
+
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove_file(file: &Path) -> Result<()> {
+    unless_gone(std::fs::remove_file(file), file)
+}
+
+fn unless_gone(removed: std::io::Result<()>, path: &Path) -> Result<()> {
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
     }

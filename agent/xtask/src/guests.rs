@@ -18,9 +18,16 @@ pub(crate) struct GuestRun {
     pub(crate) suites: &'static str,
     /// Its CPUs.
     pub(crate) smp: u32,
-    /// What it may take from its first command to its last.
+    /// What it may take from its first command to its last on two idle cores.
     pub(crate) budget: Duration,
 }
+
+/// How many budgets a guest is given before it is ended: a busy machine is no failure.
+pub(crate) const BUDGETS_MAX: u32 = 4;
+
+/// How long a guest may say nothing, which is how long a case may take: on two idle cores none takes
+/// a minute.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(240);
 
 const fn guest(
     kernel: &'static str,

@@ -80,7 +80,7 @@ impl Count {
 
 fn summary(host: Count, columns: &[Column]) -> ExitCode {
     if !columns.is_empty() {
-        println!("\n{}", verdict::table(columns));
+        println!("\n{}\n{}", verdict::table(columns), verdict::failures(columns));
     }
     let Tally { passed, failed, gone } = verdict::tally(columns);
     println!("on the host {} passed and {} failed, in all:", host.passed, host.failed);

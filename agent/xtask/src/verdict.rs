@@ -50,6 +50,9 @@ pub(crate) struct Case {
     pub(crate) seconds: f64,
 }
 
+/// Why a case failed that was planned and has no verdict.
+const UNREPORTED: &str = "planned, and did not report";
+
 #[derive(Debug, Deserialize)]
 struct VerdictFile {
     planned: Vec<String>,
@@ -90,6 +93,11 @@ impl Case {
         Self::new(name, Outcome::Gone, why)
     }
 
+    /// Was it planned, and has no verdict?
+    pub(crate) fn is_unreported(&self) -> bool {
+        self.outcome == Outcome::Failed && self.why == UNREPORTED
+    }
+
     fn new(name: &str, outcome: Outcome, why: &str) -> Self {
         let (name, why) = (name.to_owned(), why.to_owned());
         Self { name, outcome, why, facts: BTreeMap::new(), seconds: 0.0 }
@@ -106,7 +114,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
             reported.into_iter().partition(|case| case.name == name);
         reported = others;
         if of_name.is_empty() {
-            of_name.push(Case::failed(&name, "planned, and did not report"));
+            of_name.push(Case::failed(&name, UNREPORTED));
         }
         cases.append(&mut of_name);
     }
@@ -158,6 +166,19 @@ pub(crate) fn table(columns: &[Column]) -> String {
     for column in columns {
         for case in &column.cases {
             remarks(&mut text, &column.kernel, case);
+        }
+    }
+    text
+}
+
+/// What failed, a line each, for the end of a long output.
+pub(crate) fn failures(columns: &[Column]) -> String {
+    let mut text = String::new();
+    for column in columns {
+        let failed = column.cases.iter().filter(|case| case.outcome == Outcome::Failed);
+        for case in failed {
+            let why = case.why.trim().lines().next().unwrap_or_default();
+            put(&mut text, format_args!("FAILED {} {}: {why}\n", column.kernel, case.name));
         }
     }
     text
@@ -234,5 +255,6 @@ seconds           10           10
 6.1 modular: absent: ext4 is built in
 ";
         assert_eq!(table(&columns), expected);
+        assert_eq!(failures(&columns), "FAILED 6.1 life: planned, and did not report\n");
     }
 }

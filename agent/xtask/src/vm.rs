@@ -60,6 +60,8 @@ pub(crate) struct Vm {
     pub(crate) smp: u32,
     pub(crate) mem: String,
     pub(crate) timeout: Duration,
+    /// How long the command may write nothing.
+    pub(crate) silence: Duration,
     pub(crate) iops: Option<u32>,
     pub(crate) mkfs: Option<String>,
     pub(crate) mount: Option<String>,
@@ -80,6 +82,8 @@ pub(crate) enum VmStatus {
     Exited(u8),
     /// The command had begun and did not end in time.
     TimedOut(Duration),
+    /// The command had begun and wrote nothing for so long.
+    Silent(Duration),
     /// The guest is gone, or never came.
     Dead(String),
 }
@@ -109,6 +113,7 @@ impl Vm {
             smp: 2,
             mem: "2G".to_owned(),
             timeout: Duration::from_secs(120),
+            silence: Duration::MAX,
             iops: None,
             mkfs: None,
             mount: None,
@@ -124,6 +129,11 @@ impl Vm {
 
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    pub(crate) fn silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -191,6 +201,7 @@ impl Vm {
         let status = match ended.end {
             End::Exited(status) => VmStatus::Exited(status),
             End::TimedOut => VmStatus::TimedOut(self.timeout),
+            End::Silent => VmStatus::Silent(self.silence),
             End::NeverBooted => VmStatus::Dead("no sign of life in two boots".to_owned()),
             End::Died(why) => VmStatus::Dead(why),
             End::Refused(why) => {
@@ -244,7 +255,6 @@ fn run_args(workspace: &Workspace, args: &VmArgs) -> Result<VmOutcome> {
         bail!("--root debian is not there yet; use the default, --root initramfs");
     }
     let vm = Vm {
-        kernel: args.kernel.clone(),
         smp: args.smp,
         mem: args.mem.clone(),
         timeout: Duration::from_secs(args.timeout),
@@ -257,7 +267,7 @@ fn run_args(workspace: &Workspace, args: &VmArgs) -> Result<VmOutcome> {
         copy_out: args.copy_out.clone(),
         forward: args.forward.clone(),
         icount: args.icount,
-        relay: true,
+        ..Vm::new(&args.kernel)
     };
     let command: Vec<&str> = args.command.iter().map(String::as_str).collect();
     vm.run(workspace, &command)
@@ -268,6 +278,9 @@ fn report(kernel: &str, outcome: &VmOutcome) -> ExitCode {
         VmStatus::Exited(status) => return ExitCode::from(*status),
         VmStatus::TimedOut(after) => {
             (124, "timeout", format!("the command ran for {} s and had not ended", after.as_secs()))
+        }
+        VmStatus::Silent(for_so_long) => {
+            (124, "silent", format!("the command wrote nothing for {} s", for_so_long.as_secs()))
         }
         VmStatus::Dead(why) => (125, "dead", why.clone()),
     };

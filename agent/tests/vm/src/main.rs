@@ -39,6 +39,9 @@ struct Args {
     /// Run only cases whose name contains this
     #[arg(long, default_value = "")]
     filter: String,
+    /// Run only what comes after the case of this name
+    #[arg(long)]
+    after: Option<String>,
 }
 
 /// What the cases are told about the guest.
@@ -76,7 +79,11 @@ fn main() -> Result<ExitCode> {
         };
         of_suite && case.name.contains(&args.filter)
     };
-    let selected: Vec<_> = cases::all().filter(is_wanted).collect();
+    let mut selected: Vec<_> = cases::all().filter(is_wanted).collect();
+    if let Some(after) = &args.after {
+        let at = selected.iter().position(|case| case.name == after);
+        selected.drain(..=at.with_context(|| format!("--after {after}: not one of the cases"))?);
+    }
     let planned = selected.iter().map(|case| case.name).collect();
     let mut verdicts = Verdicts { planned, cases: Vec::new() };
     write(&args.verdicts, &verdicts)?;

@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use super::page::Place;
 use crate::{
     archive::Gone,
-    command::{cargo, remove_dir_all, tail, tail_lines},
-    guests::{self, GuestRun},
+    command::{cargo, remove_dir_all, remove_file, tail, tail_lines},
+    guests::{self, BUDGETS_MAX, GuestRun, SILENCE_MAX},
     setup::{self, KernelFiles},
     verdict::{self, Case, Column},
     vm::{Vm, VmOutcome, VmStatus},
@@ -22,8 +22,12 @@ use crate::{
 };
 
 pub(super) const GUEST_PROGRAM: &str = "endiod-guest-tests";
+/// The guest program's report, in the directory that comes back.
+const VERDICTS: &str = "verdicts.json";
 /// The row of what befell a guest as a whole.
 const GUEST_CASE: &str = "guest";
+/// Guests for one row of the table: the first, and one for each case that takes a guest with it.
+const BOOTS_MAX: usize = 3;
 /// Lines of a guest's output and of its kernel log that a dead guest's case quotes.
 const QUOTED_LINES: usize = 30;
 
@@ -85,42 +89,60 @@ impl Bench<'_> {
         self.workspace.store().join("out").join(kernel)
     }
 
-    /// Boots one guest, appends the cases it reported, and returns how long it took.
+    /// Boots one guest, appends the cases it reported, and returns how long it took. A case that takes
+    /// the guest with it has failed; the cases after it are run in a guest of their own.
     fn guest(
         &self,
         run: &GuestRun,
         files: &KernelFiles,
         cases: &mut Vec<Case>,
     ) -> Result<Duration> {
+        let mut elapsed = Duration::ZERO;
+        let mut after = None;
+        for _ in 0..BOOTS_MAX {
+            let (mut boot, took) = self.boot(run, files, after.as_deref())?;
+            elapsed += took;
+            let fatal = boot.fatal();
+            cases.extend(boot.cases);
+            match fatal {
+                Some(case) => after = Some(case),
+                None => break,
+            }
+        }
+        Ok(elapsed)
+    }
+
+    /// Boots a guest once, for the cases after one that took an earlier guest with it.
+    fn boot(
+        &self,
+        run: &GuestRun,
+        files: &KernelFiles,
+        after: Option<&str>,
+    ) -> Result<(Boot, Duration)> {
         let GuestRun { kernel, part, suites, smp, budget } = run;
         let out = self.out(kernel).join(part);
         let tree = files.modules()?;
         let modules = guests::MODULES.iter().filter(|module| tree.has(module));
-        let vm = Vm::new(kernel).smp(*smp).modules(modules).timeout(*budget);
-        let vm = vm.copy_in(&self.program).copy_out(&out);
+        let vm = Vm::new(kernel).smp(*smp).modules(modules).silence(SILENCE_MAX);
+        let vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
         let in_guest = format!("/in/{GUEST_PROGRAM}");
         let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
-        command.extend(["--verdicts", "/out/verdicts.json"]);
+        let verdicts = format!("/out/{VERDICTS}");
+        command.extend(["--verdicts", &verdicts]);
         command.extend(self.filter.iter().flat_map(|filter| ["--filter", filter]));
+        command.extend(after.iter().flat_map(|after| ["--after", after]));
         eprintln!("test: kernel {kernel} {part}: {suites}, {smp} CPUs");
+        // What an earlier boot reported must not be taken for this one's.
+        remove_file(&out.join(VERDICTS))?;
         let outcome = vm.run(self.workspace, &command)?;
         let (boot, elapsed) = (outcome.boot.as_secs_f64(), outcome.elapsed.as_secs_f64());
         eprintln!(
             "test: kernel {kernel} {part}: {boot:.1} s to boot, {elapsed:.1} s of tests (of {} s)",
             budget.as_secs()
         );
-        let mut reported = match fs::read_to_string(outcome.out_dir.join("verdicts.json")) {
-            Ok(text) => verdict::parse(&text)
-                .unwrap_or_else(|error| vec![Case::failed("verdicts", &format!("{error:#}"))]),
-            Err(error) => vec![Case::failed("verdicts", &format!("no verdict file: {error}"))],
-        };
-        if reported.is_empty() && self.filter.is_none() {
-            reported.push(Case::failed("verdicts", "no case was planned"));
-        }
         let name = [GUEST_CASE, part].join(" ");
-        reported.push(guest_case(name.trim_end(), &outcome, &reported));
-        cases.append(&mut reported);
-        Ok(outcome.boot + outcome.elapsed)
+        let reported = Boot::read(&outcome, name.trim_end(), self.filter.is_none());
+        Ok((reported, outcome.boot + outcome.elapsed))
     }
 
     /// Scrapes and recordings, looked at from outside.
@@ -136,6 +158,44 @@ impl Bench<'_> {
     }
 }
 
+/// What one boot reported.
+struct Boot {
+    cases: Vec<Case>,
+    /// Whether the guest program came to its end.
+    ended: bool,
+}
+
+impl Boot {
+    fn read(outcome: &VmOutcome, name: &str, must_plan: bool) -> Boot {
+        let mut cases = match fs::read_to_string(outcome.out_dir.join(VERDICTS)) {
+            Ok(text) => verdict::parse(&text)
+                .unwrap_or_else(|error| vec![Case::failed("verdicts", &format!("{error:#}"))]),
+            Err(error) => vec![Case::failed("verdicts", &format!("no verdict file: {error}"))],
+        };
+        if cases.is_empty() && must_plan {
+            cases.push(Case::failed("verdicts", "no case was planned"));
+        }
+        cases.push(guest_case(name, outcome, &cases));
+        Boot { cases, ended: matches!(outcome.status, VmStatus::Exited(_)) }
+    }
+
+    /// The case that took the guest with it: the first that did not report. Those after it have not
+    /// begun and are taken out, if there are any.
+    fn fatal(&mut self) -> Option<String> {
+        if self.ended {
+            return None;
+        }
+        let at = self.cases.iter().position(Case::is_unreported)?;
+        let is_last = !self.cases[at + 1..].iter().any(Case::is_unreported);
+        let mut seen = 0;
+        self.cases.retain(|case| {
+            seen += usize::from(case.is_unreported());
+            !case.is_unreported() || seen == 1
+        });
+        (!is_last).then(|| self.cases[at].name.clone())
+    }
+}
+
 /// Whether the guest itself came to a good end; failures that its verdicts tell are told by them.
 fn guest_case(name: &str, outcome: &VmOutcome, cases: &[Case]) -> Case {
     let has_failures = cases.iter().any(|case| case.outcome == verdict::Outcome::Failed);
@@ -144,6 +204,7 @@ fn guest_case(name: &str, outcome: &VmOutcome, cases: &[Case]) -> Case {
         VmStatus::Exited(_) if has_failures => return Case::passed(name),
         VmStatus::Exited(status) => format!("{GUEST_PROGRAM} exited with {status}"),
         VmStatus::TimedOut(after) => format!("not at its end after {} s", after.as_secs()),
+        VmStatus::Silent(since) => format!("a case was not at its end after {} s", since.as_secs()),
         VmStatus::Dead(why) => why.clone(),
     };
     let said = tail_lines(&outcome.stdout, QUOTED_LINES);
@@ -203,4 +264,43 @@ fn files_ending(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = r#"{"planned": ["a", "b", "c", "d"],
+        "cases": [{"name": "a", "outcome": "passed"}]}"#;
+
+    fn boot(text: &str, ended: bool) -> Boot {
+        let mut cases = verdict::parse(text).unwrap();
+        cases.push(Case::failed("guest", "not at its end"));
+        Boot { cases, ended }
+    }
+
+    fn names(boot: &Boot) -> Vec<&str> {
+        boot.cases.iter().map(|case| case.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_case_that_took_the_guest_with_it_is_the_only_one_that_has_not_reported() {
+        let mut boot = boot(REPORT, false);
+        assert_eq!(boot.fatal().as_deref(), Some("b"));
+        assert_eq!(names(&boot), ["a", "b", "guest"]);
+    }
+
+    #[test]
+    fn after_the_last_case_nothing_is_left_to_run() {
+        let mut boot = boot(&REPORT.replace(r#", "c", "d""#, ""), false);
+        assert_eq!(boot.fatal(), None);
+        assert_eq!(names(&boot), ["a", "b", "guest"]);
+    }
+
+    #[test]
+    fn a_program_that_ended_and_left_cases_out_is_not_run_again() {
+        let mut boot = boot(REPORT, true);
+        assert_eq!(boot.fatal(), None);
+        assert_eq!(names(&boot), ["a", "b", "c", "d", "guest"]);
+    }
 }

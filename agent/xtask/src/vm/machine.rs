@@ -8,6 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -42,6 +43,8 @@ pub(super) struct Machine<'a> {
 pub(super) enum End {
     Exited(u8),
     TimedOut,
+    /// The command had begun, and wrote nothing for longer than it may be silent.
+    Silent,
     Died(String),
     /// Not a word from init.
     NeverBooted,
@@ -66,14 +69,15 @@ impl Machine<'_> {
             fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
         }
         let mut child = self.spawn(disks, initramfs)?;
-        let relay = relay(child.stdout.take(), self.vm.relay);
-        let (end, boot, elapsed) = self.watch(&mut child)?;
+        let heard = Heard::default();
+        let relay = relay(child.stdout.take(), self.vm.relay, heard.clone());
+        let (end, boot, elapsed) = self.watch(&mut child, &heard)?;
         // The relay ends with the pipe, which ends with QEMU.
         let output = relay.join().unwrap_or_default();
         Ok(Ended { end, output, kernel_log: self.read("console"), boot, elapsed })
     }
 
-    fn watch(&self, child: &mut Child) -> Result<(End, Duration, Duration)> {
+    fn watch(&self, child: &mut Child, heard: &Heard) -> Result<(End, Duration, Duration)> {
         let begun = Instant::now();
         let mut booted_at = None;
         let mut started_at = None;
@@ -95,6 +99,11 @@ impl Machine<'_> {
             }
             match (booted, started) {
                 (_, Some(at)) if now - at > self.vm.timeout => break End::TimedOut,
+                (_, Some(at))
+                    if now.saturating_duration_since(heard.since(at)) > self.vm.silence =>
+                {
+                    break End::Silent;
+                }
                 (Some(at), None) if now - at > READY_MAX => {
                     break End::Died("booted, and did not get as far as the command".to_owned());
                 }
@@ -105,7 +114,7 @@ impl Machine<'_> {
         let ended = Instant::now();
         let grace = match end {
             End::Exited(_) => POWER_OFF_MAX,
-            End::TimedOut => EXPLAIN_TIME,
+            End::TimedOut | End::Silent => EXPLAIN_TIME,
             _ => Duration::ZERO,
         };
         stop(child, grace)?;
@@ -221,14 +230,31 @@ fn stop(child: &mut Child, grace: Duration) -> Result<()> {
     Ok(())
 }
 
+/// When the command was last heard of.
+#[derive(Clone, Debug, Default)]
+struct Heard(Arc<Mutex<Option<Instant>>>);
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Its last word, or its start if it has not said one since.
+    fn since(&self, started: Instant) -> Instant {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map_or(started, |last| last.max(started))
+    }
+}
+
 /// Takes the command's output as it comes, keeps its beginning, and passes it on if asked.
-fn relay(output: Option<ChildStdout>, pass_on: bool) -> JoinHandle<String> {
+fn relay(output: Option<ChildStdout>, pass_on: bool, heard: Heard) -> JoinHandle<String> {
     thread::spawn(move || {
         let Some(mut output) = output else { return String::new() };
         let mut kept = Vec::new();
         let mut buffer = [0; 16 << 10];
         while let Ok(length @ 1..) = output.read(&mut buffer) {
             let part = &buffer[..length];
+            heard.now();
             if pass_on {
                 let mut stdout = std::io::stdout().lock();
                 // Nobody reads us any more: the guest still runs to its end.
@@ -244,6 +270,15 @@ fn relay(output: Option<ChildStdout>, pass_on: bool) -> JoinHandle<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_begins_with_the_start_or_the_last_word() {
+        let (heard, started) = (Heard::default(), Instant::now());
+        assert_eq!(heard.since(started), started);
+        heard.now();
+        let last = heard.since(started);
+        assert!(last >= started && last <= Instant::now());
+    }
 
     #[test]
     fn forwards_are_two_ports_on_the_loopback() {
