@@ -20,7 +20,7 @@ use crate::{
 /// A directory in memory: what is kept must not show up as ext4 I/O.
 const DIR: &str = "/tmp/findings";
 /// How long a slice may take to be written under emulation.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A short buffered load.
 fn load(name: &str) -> Result<()> {

@@ -26,7 +26,7 @@ const MOUNTPOINT: &std::ffi::CStr = c"/mnt";
 
 /// Longest time until what must happen has happened: twenty times what it takes in a guest without
 /// KVM, whose disk and CPUs are emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> {
     (!kernel.ends_with("-modular"))

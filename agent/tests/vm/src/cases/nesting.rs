@@ -32,7 +32,7 @@ use crate::{Facts, Guest, workload::sync};
 /// Enough interruptions to mean something.
 const NESTED_MIN: u64 = 100;
 /// How long to try.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Role of the interrupted program in its records.
 const LONG: u32 = 1;
 

@@ -14,7 +14,7 @@ pub(super) fn programs() -> usize {
 
 /// Waits until there are no more programs than that; the kernel frees the last ones from a worker.
 pub(super) fn drained_to(before: usize) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(60);
     let start = Instant::now();
     while programs() > before {
         let left = programs() - before;
