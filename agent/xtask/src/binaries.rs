@@ -22,6 +22,11 @@ pub(crate) fn build_static(workspace: &Workspace, packages: &[&str]) -> Result<P
     command.args(["build", "--release", "--target", TARGET]);
     command.arg("--target-dir").arg(workspace.static_target());
     command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // Link-time optimisation takes longer than what it could save in any guest.
+    command.envs([
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ]);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     for package in packages {
         command.args(["--package", package]);
