@@ -228,29 +228,7 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::DirectIoReturn { header: _, iocb, ret } = read(bytes)?;
             Body::DirectIoReturn { iocb: IocbAddr(iocb), ret }
         }
-        wire::FsyncBegin::KIND => {
-            let wire::FsyncBegin {
-                header: _,
-                inode,
-                ino,
-                start,
-                end,
-                dev,
-                datasync,
-                valid,
-                phases_followed,
-            } = read(bytes)?;
-            Body::FsyncBegin {
-                inode: InodeAddr(inode),
-                id: inode_id(ino, dev, valid),
-                range: FsyncRange {
-                    bytes: (valid & wire::valid::RANGE != 0)
-                        .then_some(ByteRange { first: start, last: end }),
-                    datasync: datasync != 0,
-                },
-                phases_followed: phases_followed != 0,
-            }
-        }
+        wire::FsyncBegin::KIND => fsync_begin(read(bytes)?),
         wire::FsyncEnd::KIND => {
             let wire::FsyncEnd { header: _, ret } = read(bytes)?;
             Body::FsyncEnd { ret }
@@ -265,6 +243,27 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
         }
         _ => return Err(Malformed::Kind),
     })
+}
+
+fn fsync_begin(record: wire::FsyncBegin) -> Body {
+    let wire::FsyncBegin {
+        header: _,
+        inode,
+        ino,
+        start,
+        end,
+        dev,
+        datasync,
+        valid,
+        phases_followed,
+    } = record;
+    let bytes = (valid & wire::valid::RANGE != 0).then_some(ByteRange { first: start, last: end });
+    Body::FsyncBegin {
+        inode: InodeAddr(inode),
+        id: inode_id(ino, dev, valid),
+        range: FsyncRange { bytes, datasync: datasync != 0 },
+        phases_followed: phases_followed != 0,
+    }
 }
 
 fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
