@@ -10,7 +10,7 @@ use endiod_wire::wire::{self, Header, IoEndImage, Record, context, fsync_phase, 
 
 use crate::event::{
     Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IocbAddr, Name, Nanos, ProbeId, Seen, Stamp, Task,
+    InodeAddr, InodeId, IoEndAddr, IocbAddr, LeftOut, Name, Nanos, ProbeId, Seen, Stamp, Task,
 };
 
 /// Why bytes are not a record.
@@ -296,6 +296,10 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::Loss { header: _, of_cpu, pad: _, emitted, dropped } = read(bytes)?;
             let of_cpu = u16::try_from(of_cpu).map_err(|_| Malformed::Value)?;
             Body::Loss { of_cpu: Cpu(of_cpu), emitted, dropped }
+        }
+        wire::ProgramLoss::KIND => {
+            let wire::ProgramLoss { header: _, left_out } = read(bytes)?;
+            Body::ProgramLoss { left_out: LeftOut(left_out) }
         }
         wire::Misses::KIND => {
             let wire::Misses { header: _, probe, pad: _, total } = read(bytes)?;

@@ -15,12 +15,12 @@ mod summary;
 
 use std::collections::BTreeMap;
 
-pub use names::{PROGRAM, SPANS, WALK_BOUND, names};
+pub use names::names;
 
 use crate::{
     decode::decode,
     detect::{Detectors, Rule, Verdict},
-    event::{Backend, Body, DevId, Event, Name, ProbeId},
+    event::{Backend, Body, DevId, Event, Name, ProbeId, ProgramBound},
     finding::{AddressKey, Finding},
     lifecycle::Lifecycle,
     limits,
@@ -178,6 +178,13 @@ impl Pipeline {
             Body::Misses { probe, total } => {
                 let missed = self.totals.missed(probe, total);
                 self.meter.metrics().probe_missed(probe, names::RECURSION, missed);
+            }
+            Body::ProgramLoss { left_out } => {
+                let rose = self.totals.program_loss(left_out);
+                for bound in ProgramBound::ALL {
+                    let (stage, reason) = (names::PROGRAM, bound.label());
+                    self.meter.metrics().events_lost(stage, reason, rose.at(bound));
+                }
             }
             Body::Tick { .. } => return self.tick(event),
             _ => {}
