@@ -214,7 +214,8 @@ impl Pipeline {
         }
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
-        lifecycle.sweep(event.stamp.at, detectors.last_loss(), &mut |step| meter.step(&step));
+        let lossy_until = detectors.last_loss_of_ends();
+        lifecycle.sweep(event.stamp.at, lossy_until, &mut |step| meter.step(&step));
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
         self.meter.oracle(&self.oracle);
