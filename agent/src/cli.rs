@@ -3,8 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use endiod_wire::wire::LIVE_IO_ENDS_MAX;
 
-use endiod::{event::Backend, limits::IO_ENDS_MAX, source::kernel::Choice};
+use endiod::{
+    event::Backend,
+    limits::IO_ENDS_MAX,
+    source::kernel::{Choice, Sizes},
+};
 
 use crate::cmd::{
     keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs,
@@ -133,7 +138,7 @@ pub(crate) struct WatchArgs {
         default_value = "8388608",
         value_parser = ring_bytes
     )]
-    pub(crate) ring_bytes: u32,
+    ring_bytes: u32,
     /// Most io_ends that are followed at once, those just released included; one that finds no room
     /// is counted and not followed
     #[arg(
@@ -144,6 +149,17 @@ pub(crate) struct WatchArgs {
         value_parser = io_ends_max
     )]
     pub(crate) io_ends_max: usize,
+    /// Most entries of each table of the programs, beside the table's own bound: fsyncs and direct
+    /// writes that are open, io_ends that live where the slab's tracepoints see them die; what finds no
+    /// room is counted
+    #[arg(
+        long,
+        env = "ENDIOD_PROGRAM_ENTRIES_MAX",
+        value_name = "COUNT",
+        default_value_t = LIVE_IO_ENDS_MAX,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LIVE_IO_ENDS_MAX))
+    )]
+    program_entries_max: u32,
     /// Back ends.
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
@@ -156,6 +172,13 @@ pub(crate) struct WatchArgs {
     /// How the last summary is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+impl WatchArgs {
+    pub(crate) fn sizes(&self) -> Sizes {
+        let WatchArgs { ring_bytes, program_entries_max, .. } = *self;
+        Sizes { ring_bytes, entries_max: program_entries_max }
+    }
 }
 
 /// What can be required of a host.

@@ -10,7 +10,7 @@ use endiod_wire::wire::{self, Header, IoEndImage, Record, context, fsync_phase, 
 
 use crate::event::{
     Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IocbAddr, Name, Nanos, ProbeId, Seen, Stamp, Task,
+    InodeAddr, InodeId, IoEndAddr, IocbAddr, LeftOut, Name, Nanos, ProbeId, Seen, Stamp, Task,
 };
 
 /// Why bytes are not a record.
@@ -228,29 +228,7 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::DirectIoReturn { header: _, iocb, ret } = read(bytes)?;
             Body::DirectIoReturn { iocb: IocbAddr(iocb), ret }
         }
-        wire::FsyncBegin::KIND => {
-            let wire::FsyncBegin {
-                header: _,
-                inode,
-                ino,
-                start,
-                end,
-                dev,
-                datasync,
-                valid,
-                phases_followed,
-            } = read(bytes)?;
-            Body::FsyncBegin {
-                inode: InodeAddr(inode),
-                id: inode_id(ino, dev, valid),
-                range: FsyncRange {
-                    bytes: (valid & wire::valid::RANGE != 0)
-                        .then_some(ByteRange { first: start, last: end }),
-                    datasync: datasync != 0,
-                },
-                phases_followed: phases_followed != 0,
-            }
-        }
+        wire::FsyncBegin::KIND => fsync_begin(read(bytes)?),
         wire::FsyncEnd::KIND => {
             let wire::FsyncEnd { header: _, ret } = read(bytes)?;
             Body::FsyncEnd { ret }
@@ -265,6 +243,27 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
         }
         _ => return Err(Malformed::Kind),
     })
+}
+
+fn fsync_begin(record: wire::FsyncBegin) -> Body {
+    let wire::FsyncBegin {
+        header: _,
+        inode,
+        ino,
+        start,
+        end,
+        dev,
+        datasync,
+        valid,
+        phases_followed,
+    } = record;
+    let bytes = (valid & wire::valid::RANGE != 0).then_some(ByteRange { first: start, last: end });
+    Body::FsyncBegin {
+        inode: InodeAddr(inode),
+        id: inode_id(ino, dev, valid),
+        range: FsyncRange { bytes, datasync: datasync != 0 },
+        phases_followed: phases_followed != 0,
+    }
 }
 
 fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
@@ -297,6 +296,10 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::Loss { header: _, of_cpu, pad: _, emitted, dropped } = read(bytes)?;
             let of_cpu = u16::try_from(of_cpu).map_err(|_| Malformed::Value)?;
             Body::Loss { of_cpu: Cpu(of_cpu), emitted, dropped }
+        }
+        wire::ProgramLoss::KIND => {
+            let wire::ProgramLoss { header: _, left_out } = read(bytes)?;
+            Body::ProgramLoss { left_out: LeftOut(left_out) }
         }
         wire::Misses::KIND => {
             let wire::Misses { header: _, probe, pad: _, total } = read(bytes)?;

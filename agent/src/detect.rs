@@ -8,7 +8,8 @@
 //! A candidate is confirmed at the TICK that closes its epoch, and only if its object's birth was
 //! seen, its record has no gap, and no loss could have touched its life (`detect/losses.rs`). A loss is
 //! dated by the record that told it, which is written after the totals were read: it touches every
-//! object born before. At the end of a stream without a TICK the held ones are suppressed.
+//! object born before. What a program left out at a bound of its own touches the verdicts that rest on
+//! it. At the end of a stream without a TICK the held ones are suppressed.
 //!
 //! This module must never read a clock, do I/O or allocate after `new`; live and replay agree
 //! because time and loss come in through records only. One verdict per object and rule, then a
@@ -145,9 +146,9 @@ impl Detectors {
         self.held.len()
     }
 
-    /// The latest loss of any cause: what began before it may have ended unseen.
-    pub fn last_loss(&self) -> Option<Nanos> {
-        self.losses.latest()
+    /// The latest loss that may have taken an end: what began before it may be over.
+    pub fn last_loss_of_ends(&self) -> Option<Nanos> {
+        self.losses.last_of_ends()
     }
 
     /// A gap in the sequence or a malformed record: the epoch is lossy.
@@ -164,8 +165,9 @@ impl Detectors {
         for detector in DETECTORS {
             let open = self.armed[detector.rule as usize];
             let ways = detector.ways.iter().enumerate().filter(|(at, _)| open & (1 << at) != 0);
-            if let Some(charge) = ways.filter_map(|(_, way)| (way.check)(moved)).next() {
-                self.charge(detector.rule, moved, charge);
+            let charged = ways.filter_map(|(_, way)| Some((way.needs, (way.check)(moved)?))).next();
+            if let Some((needs, charge)) = charged {
+                self.charge(detector.rule, needs, moved, charge);
             }
         }
     }
@@ -191,7 +193,13 @@ impl Detectors {
         }
     }
 
-    fn charge(&mut self, rule: Rule, step: &IoEndStep<'_>, charge: Charge) {
+    fn charge(
+        &mut self,
+        rule: Rule,
+        rests_on: &'static [Need],
+        step: &IoEndStep<'_>,
+        charge: Charge,
+    ) {
         let id = step.object.id();
         if !self.first_time(id, rule) {
             return self.repeat(id, rule);
@@ -200,6 +208,7 @@ impl Detectors {
             rule,
             confidence: charge.confidence,
             what: charge.what,
+            rests_on,
             object: *step.object,
             stamp: step.stamp,
             image: step.image,
@@ -218,11 +227,11 @@ impl Detectors {
     }
 
     fn settle(&mut self, mut held: Verdict, at: Nanos, sink: &mut impl FnMut(&Verdict)) {
-        if let Some(cause) = self.losses.touching(held.object.id().born) {
+        if let Some(cause) = self.losses.touching(held.object.id().born, held.rests_on) {
             return self.suppress(held.object.id(), held.rule, cause.into());
         }
         held.confirmed_at = at;
-        held.last_loss_at = self.losses.last();
+        held.last_loss_at = self.losses.last(held.rests_on);
         self.tally.confirmed[held.rule as usize] += 1;
         self.tally.repeated[held.rule as usize] += held.repeats;
         sink(&held);

@@ -3,8 +3,11 @@
 //! Everything after `decode` speaks these types only. A newtype stands wherever two integers could
 //! be swapped. This module must never interpret: no state, no verdict, no kernel generation.
 
+mod bound;
+
 use std::fmt;
 
+pub use bound::{LeftOut, ProgramBound};
 pub use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IoEndImage};
 
 /// A moment, CLOCK_MONOTONIC nanoseconds.
@@ -318,6 +321,9 @@ pub enum Body {
     },
     Slice {
         evicted: u64,
+    },
+    ProgramLoss {
+        left_out: LeftOut,
     },
 }
 

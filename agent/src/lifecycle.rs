@@ -117,8 +117,8 @@ impl Lifecycle {
         &self.summary
     }
 
-    /// Forgets what is open only because its end was lost: begun before the latest loss of any kind,
-    /// and silent for [`limits::GHOST_AGE`] since. On a stream without losses nothing is ever
+    /// Forgets what is open only because its end was lost: begun before the latest loss that may have
+    /// taken an end, and silent for [`limits::GHOST_AGE`] since. On a stream without losses nothing is ever
     /// forgotten; one that is stuck and older than a loss goes too, long after its age was shown. A
     /// kprobe's releases are lost without a word, so with one every moment is lossy.
     pub fn sweep(

@@ -15,12 +15,12 @@ mod summary;
 
 use std::collections::BTreeMap;
 
-pub use names::{PROGRAM, SPANS, WALK_BOUND, names};
+pub use names::names;
 
 use crate::{
     decode::decode,
     detect::{Detectors, Rule, Verdict},
-    event::{Backend, Body, DevId, Event, Name, ProbeId},
+    event::{Backend, Body, DevId, Event, Name, ProbeId, ProgramBound},
     finding::{AddressKey, Finding},
     lifecycle::Lifecycle,
     limits,
@@ -179,6 +179,13 @@ impl Pipeline {
                 let missed = self.totals.missed(probe, total);
                 self.meter.metrics().probe_missed(probe, names::RECURSION, missed);
             }
+            Body::ProgramLoss { left_out } => {
+                let rose = self.totals.program_loss(left_out);
+                for bound in ProgramBound::ALL {
+                    let (stage, reason) = (names::PROGRAM, bound.label());
+                    self.meter.metrics().events_lost(stage, reason, rose.at(bound));
+                }
+            }
             Body::Tick { .. } => return self.tick(event),
             _ => {}
         }
@@ -207,7 +214,8 @@ impl Pipeline {
         }
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
-        lifecycle.sweep(event.stamp.at, detectors.last_loss(), &mut |step| meter.step(&step));
+        let lossy_until = detectors.last_loss_of_ends();
+        lifecycle.sweep(event.stamp.at, lossy_until, &mut |step| meter.step(&step));
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
         self.meter.oracle(&self.oracle);

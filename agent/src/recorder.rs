@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   push ──► │ newest … oldest │ ──evicted──► preamble: the last HOST, CONFIG, SYMBOL, DEVICE,
-//!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES of each thing
+//!              bounded in bytes                ATTACH/DETACH, LOSS, MISSES, PROGRAM_LOSS of each thing
 //!
 //!   slice  =  SLICE  +  preamble  +  what the block holds  =  a stream of its own
 //! ```
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::{
         decode::decode,
-        event::{Body, Cpu, DevId, Event, ProbeId},
+        event::{Body, Cpu, DevId, Event, LeftOut, ProbeId},
         source::own::OwnRecords,
     };
 
@@ -180,6 +180,8 @@ mod tests {
         own.attach(ProbeId(3), wire::backend::FENTRY, false, &mut push);
         own.loss(Cpu(0), 10, 0, &mut push);
         own.loss(Cpu(0), 20, 4, &mut push);
+        own.program_loss(LeftOut([1, 0, 0, 0, 0]), &mut push);
+        own.program_loss(LeftOut([2, 0, 0, 7, 0]), &mut push);
         own.device(DevId(1), "sda", &mut push);
         own.detach(ProbeId(3), &mut push);
         own.tick(&mut push);
@@ -194,10 +196,13 @@ mod tests {
                 Body::Detach { probe } => Some(format!("detach {}", probe.0)),
                 Body::Attach { probe, .. } => Some(format!("attach {}", probe.0)),
                 Body::Loss { emitted, .. } => Some(format!("emitted {emitted}")),
+                Body::ProgramLoss { left_out } => Some(format!("left out {:?}", left_out.0)),
                 _ => None,
             })
             .collect();
-        assert_eq!(told, ["host 6.1.0", "0:1 sda", "0:2 vdb", "emitted 20", "detach 3"]);
+        let states = ["host 6.1.0", "0:1 sda", "0:2 vdb", "emitted 20", "detach 3"];
+        assert_eq!(told[..5], states);
+        assert_eq!(told[5..], ["left out [2, 0, 0, 7, 0]"]);
         assert!(matches!(slice[0].body, Body::Slice { .. }), "{:?}", slice[0]);
     }
 

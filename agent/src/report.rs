@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{finding::Finding, octaves::Octaves};
+use crate::{event::ProgramBound, finding::Finding, octaves::Octaves};
 
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -81,6 +81,10 @@ pub struct Stream {
     pub events: BTreeMap<String, u64>,
     /// Records that could not be decoded.
     pub malformed: u64,
+    /// What the programs left out at their own bounds, by bound; absent where the stream does not tell,
+    /// as those of earlier agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_losses: Option<BTreeMap<String, u64>>,
     /// Per CPU.
     pub cpus: Vec<CpuStream>,
 }
@@ -216,6 +220,12 @@ impl Summary {
         self.stream.cpus.iter().map(|cpu| cpu.dropped).sum()
     }
 
+    /// What the programs left out at that bound of theirs; 0 also where the stream does not tell.
+    pub fn left_out(&self, bound: ProgramBound) -> u64 {
+        let told = self.stream.program_losses.as_ref();
+        told.and_then(|losses| losses.get(bound.label())).copied().unwrap_or(0)
+    }
+
     /// Hits that the kernel skipped, all programs.
     pub fn missed(&self) -> u64 {
         self.probes.missed.values().sum()
@@ -245,6 +255,9 @@ impl fmt::Display for Summary {
         writeln!(f, ", {} failed, {} hits missed", probes.failed.len(), self.missed())?;
         write!(f, "events      {} emitted, {} lost", self.emitted(), self.dropped())?;
         writeln!(f, ", {} malformed", self.stream.malformed)?;
+        for (bound, count) in self.stream.program_losses.iter().flatten() {
+            writeln!(f, "            {count} left out by a program at its bound {bound}")?;
+        }
         write!(f, "io_ends     {} born, {} adopted", io_ends.born, io_ends.adopted)?;
         write!(f, ", {} released, {} ended unseen", io_ends.released, io_ends.lost)?;
         writeln!(f, ", {} in flight", io_ends.in_flight)?;

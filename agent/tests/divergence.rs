@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use endiod::{
     decode::decode,
-    event::{Body, Context, Event, IoEndImage, Nanos, Seen, Task},
+    event::{Body, Context, Event, IoEndImage, LeftOut, Nanos, ProgramBound, Seen, Task},
     oracle::in_step::{Judge, Oracle, Outcome},
     source::{sim::Random, trace::Reader},
 };
@@ -147,6 +147,27 @@ fn a_new_stream_forgets_the_lives_of_the_old_one() {
         rest.iter().for_each(|event| oracle.observe(event));
         let after = Judge::ALL.map(|judge| oracle.tally(judge).outcome(Outcome::Allowed));
         assert_eq!(before, after);
+    }
+}
+
+/// Of what the programs leave out only releases matter to a core: the rest is nothing that it takes.
+#[test]
+fn a_release_that_was_left_out_leaves_the_cores_in_doubt_and_nothing_else_does() {
+    for life in lives().iter().step_by(100) {
+        // A second birth within the life.
+        let twice = [&life.events[..life.events.len() / 2], &life.events].concat();
+        assert_ne!(diverges(life, &twice), [false; 2]);
+        for bound in ProgramBound::ALL {
+            let mut told = *twice.last().unwrap();
+            let mut left_out = LeftOut::default();
+            left_out.0[bound as usize] = 1;
+            told.body = Body::ProgramLoss { left_out };
+            let doubted = diverges(life, &[&twice[..], &[told]].concat()) == [false; 2];
+            assert_eq!(doubted, bound == ProgramBound::LiveIoEnds, "{bound:?}");
+            // What was told before the first birth touches nothing after it.
+            told.stamp.at = Nanos(life.events[0].stamp.at.0 - 1);
+            assert_eq!(diverges(life, &[&[told], &twice[..]].concat()), diverges(life, &twice));
+        }
     }
 }
 

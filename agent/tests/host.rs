@@ -4,11 +4,12 @@
 #[path = "support/fake_host.rs"]
 mod fake_host;
 
-use endiod::source::kernel::{Choice, KernelSource, object};
+use endiod::source::kernel::{Choice, KernelSource, Sizes, object};
 
 use fake_host::FakeHost;
 
 const RELEASE: &str = "6.1.0-56-cloud-amd64\n";
+const SIZES: Sizes = Sizes { ring_bytes: 4096, entries_max: 1 };
 
 /// What opening the kernel says, which must be all of `words`.
 fn refuses(fake: &FakeHost, words: &[&str]) {
@@ -17,7 +18,7 @@ fn refuses(fake: &FakeHost, words: &[&str]) {
         eprintln!("built without programs: nothing else can be refused");
         return;
     }
-    let Err(error) = KernelSource::open(&fake.host(), 4096, Choice::default()) else {
+    let Err(error) = KernelSource::open(&fake.host(), SIZES, Choice::default()) else {
         panic!("the host was taken");
     };
     let error = error.to_string();

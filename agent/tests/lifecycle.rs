@@ -10,6 +10,8 @@
 mod allocation;
 #[path = "lifecycle/back_ends.rs"]
 mod back_ends;
+#[path = "lifecycle/bounds.rs"]
+mod bounds;
 #[path = "lifecycle/crimes.rs"]
 mod crimes;
 #[path = "lifecycle/notation.rs"]

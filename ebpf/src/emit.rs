@@ -12,7 +12,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_smp_processor_id, generated::bpf_ktime_get_ns,
 };
 use aya_log_ebpf::warn;
-use endiod_wire::wire::{CpuCounters, Header, LANES, Record};
+use endiod_wire::wire::{BOUNDS, CpuCounters, Header, LANES, Record};
 
 use crate::{
     kernel::current_context,
@@ -99,6 +99,12 @@ fn dropped(counters: *mut CpuCounters, lane: usize) -> *mut u64 {
     unsafe { (&raw mut (*counters).dropped).cast::<u64>().add(lane) }
 }
 
+#[inline(always)]
+fn left_out(counters: *mut CpuCounters, lane: usize, bound: usize) -> *mut u64 {
+    // SAFETY: `lane` is below LANES, `bound` below BOUNDS, and the map's value is live for ever.
+    unsafe { (&raw mut (*counters).left_out).cast::<u64>().add(lane * BOUNDS + bound) }
+}
+
 /// Adds one and returns the new value, so that numbers start at 1.
 ///
 /// Written as the instruction itself: the BPF target has no `AtomicU64::fetch_add` (it lacks
@@ -164,22 +170,14 @@ fn leave(counters: *mut CpuCounters, lane: usize) {
 #[cfg(not(feature = "lanes"))]
 const _: () = assert!(LANES > 0);
 
-/// Counts a span that found no room in its table of open spans.
+/// Counts what was left out at one of the programs' own bounds, a constant of `wire::bound`. It counts
+/// in the lane of its nesting depth as the numbers do, so that no interrupt costs a count.
 #[inline(always)]
-pub(crate) fn count_untracked() {
-    if let Some(counters) = CPUS.get_ptr_mut(0) {
-        // SAFETY: the map's value is live for ever.
-        increment(unsafe { &raw mut (*counters).untracked });
-    }
-}
-
-/// Counts a walk that ended at its bound.
-#[inline(always)]
-pub(crate) fn count_walk_cut() {
-    if let Some(counters) = CPUS.get_ptr_mut(0) {
-        // SAFETY: the map's value is live for ever.
-        increment(unsafe { &raw mut (*counters).walks_cut });
-    }
+pub(crate) fn count_left_out(bound: usize) {
+    let Some(counters) = CPUS.get_ptr_mut(0) else { return };
+    let lane = enter(counters);
+    increment(left_out(counters, lane, bound));
+    leave(counters, lane);
 }
 
 /// Says in the daemon's log that records are lost, at most once a second and CPU.

@@ -79,6 +79,8 @@ constants! {
     BIO_BI_NEXT: u32,
     /// `request.bio`.
     REQUEST_BIO: u32,
+    /// `request.biotail`.
+    REQUEST_BIOTAIL: u32,
     /// `work_struct.func`.
     WORK_FUNC: u32,
     /// Which argument of the tracepoint `block_bio_queue` is the bio: 0, or 1 before 5.11.

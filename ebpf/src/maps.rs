@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use endiod_wire::wire::CpuCounters;
+use endiod_wire::wire::{
+    CpuCounters, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX, RELEASING_MAX,
+};
 
 /// The stream. Full: the newest record is dropped and counted in [`CPUS`].
 #[map]
@@ -17,23 +19,25 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub(crate) static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Tasks inside `ext4_sync_file`. Full: that fsync's phases are not followed, its record says so.
+/// Tasks inside `ext4_sync_file`. Full: that fsync's phases are not followed, its record says so, and
+/// it is counted.
 #[map]
-pub(crate) static OPEN_FSYNCS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+pub(crate) static OPEN_FSYNCS: HashMap<u32, u64> = HashMap::with_max_entries(OPEN_FSYNCS_MAX, 0);
 
 /// Tasks inside a direct write: tid to kiocb. Full: that write is not reported, and counted.
 #[map]
-pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> =
+    HashMap::with_max_entries(OPEN_DIRECT_IOS_MAX, 0);
 
 /// Tasks inside `ext4_release_io_end`: tid to io_end. Full: its exit reports a release that the agent
 /// saw already, and ignores.
 #[map]
-pub(crate) static RELEASING: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+pub(crate) static RELEASING: HashMap<u32, u64> = HashMap::with_max_entries(RELEASING_MAX, 0);
 
 /// Live io_ends, where the slab tracepoints watch: bits of `probes/slab.rs`. Full: the newcomer's release
 /// is not seen, and counted.
 #[map]
-pub(crate) static LIVE_IO_ENDS: HashMap<u64, u64> = HashMap::with_max_entries(32_768, 0);
+pub(crate) static LIVE_IO_ENDS: HashMap<u64, u64> = HashMap::with_max_entries(LIVE_IO_ENDS_MAX, 0);
 
 /// What the slab tracepoints know, one entry; never full.
 #[map]

@@ -19,7 +19,14 @@
 //!
 //! This file must never depend on a kernel header or on a crate.
 
+mod bounds;
+
 use core::mem::size_of;
+
+pub use bounds::{
+    BOUNDS, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX,
+    RELEASING_MAX, RQ_BIOS_MAX, bound,
+};
 
 /// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
@@ -533,50 +540,21 @@ records! {
         pad: u32,
     }
     /// First record of a slice: what came before it was not kept. The states that held then follow
-    /// (HOST, CONFIG, SYMBOL, DEVICE, ATTACH or DETACH, LOSS, MISSES), then the stream.
+    /// (HOST, CONFIG, SYMBOL, DEVICE, ATTACH or DETACH, LOSS, MISSES, PROGRAM_LOSS), then the stream.
     73 Slice "slice" {
         /// Records that were not kept.
         evicted: u64,
+    }
+    /// What the programs left out at their own bounds: totals of all CPUs, read with those of LOSS and
+    /// written after them. A stream without it does not say what was left out.
+    74 ProgramLoss "program_loss" {
+        /// By [`bound`].
+        left_out: [u64; BOUNDS],
     }
 }
 
 /// Records per run of the interrupted program of the nesting test.
 pub const NESTING_LONG_RUN: u32 = 32;
-
-/// Bios of one request that `block_rq_complete` walks; a longer walk is cut and counted.
-pub const RQ_BIOS_MAX: u32 = 128;
-
-/// io_ends of one inode's list that `workqueue_execute_start` walks; a longer walk is cut and counted.
-pub const LISTED_MAX: u32 = 128;
-
-/// Sequence lanes of one CPU: lane 0, and one per nesting depth where fetch-and-add is missing.
-pub const LANES: usize = 8;
-
-/// One CPU's counters, the value of the programs' `CPUS` map (a per-CPU array of one).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuCounters {
-    /// Records that the programs tried to emit, per lane; also the last number given out.
-    pub emitted: [u64; LANES],
-    /// Records that found no room in the ring, per lane.
-    pub dropped: [u64; LANES],
-    /// Spans that found no room in a table of open spans.
-    pub untracked: u64,
-    /// Programs that are at work on this CPU right now (kernels without fetch-and-add only).
-    pub depth: u64,
-    /// Time of the last log line, nanoseconds.
-    pub logged_ns: u64,
-    /// Address of this CPU's preempt count, 0 until it was looked up.
-    pub preempt_count_at: u64,
-    /// The io_end whose release was entered last, per kind of interrupt ([`context`]); 0 once it was
-    /// left. Tasks have a map of their own.
-    pub releasing: [u64; 8],
-    /// Walks of a list or of a request's bios that ended at their bound.
-    pub walks_cut: u64,
-}
-
-// SAFETY-relevant layout: integers only, no padding, so that user space may read it as bytes.
-const _: () = assert!(size_of::<CpuCounters>() == 8 * (2 * LANES + 13));
 
 /// Keys of [`Config`].
 pub mod config_key {

@@ -54,10 +54,10 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let tape = || Tape::create(args).map(Some);
     let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (ring_bytes, choice) = (args.watch.ring_bytes, args.watch.backend.choice());
+    let (sizes, choice) = (args.watch.sizes(), args.watch.backend.choice());
     let io_ends_max = args.watch.io_ends_max;
     let readiness = Readiness::default();
-    let setup = Setup { host, ring_bytes, choice, io_ends_max, metrics, heartbeat, readiness };
+    let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));

@@ -50,9 +50,9 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
         },
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (ring_bytes, choice) = (args.watch.ring_bytes, args.watch.backend.choice());
+    let (sizes, choice) = (args.watch.sizes(), args.watch.backend.choice());
     let io_ends_max = args.watch.io_ends_max;
-    let setup = Setup { host, ring_bytes, choice, io_ends_max, metrics, heartbeat, readiness };
+    let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,

@@ -25,7 +25,7 @@ use endiod::{
     limits,
     probes::PROBES,
     source::{
-        kernel::{Choice, KernelSource, Verdict},
+        kernel::{Choice, KernelSource, Sizes, Verdict},
         own::Opening,
     },
     witnesses::Witnesses,
@@ -50,7 +50,7 @@ const FSYNC_MAX: Duration = Duration::from_secs(30);
 /// How long records may wait in the ring.
 const DRAIN_DELAY: Duration = Duration::from_millis(5);
 /// Room for what the rest of the host writes meanwhile.
-const RING_BYTES: u32 = 1 << 20;
+const SIZES: Sizes = Sizes { ring_bytes: 1 << 20, entries_max: u32::MAX };
 
 pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -104,7 +104,7 @@ struct Watch {
 
 impl Watch {
     fn open(host: &Host, canary: &Canary, choice: Choice) -> Result<Watch> {
-        let source = KernelSource::open(host, RING_BYTES, choice)?;
+        let source = KernelSource::open(host, SIZES, choice)?;
         let mut lifecycle = Lifecycle::default();
         let rows = PROBES.iter().zip(source.verdicts());
         let attached = rows.filter(|(_, verdict)| **verdict == Verdict::Attached);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  start: attach ─► announce ─► watch: ┌ readable: wait a moment, drain ┐ ─► finish: detach, drain,
-//!                                      │ each second: LOSS, MISSES, TICK │            summary
+//!                                      │ each second: the totals, TICK   │            summary
 //!                                      └ signal, duration, tape is full ─┘
 //! ```
 //!
@@ -34,11 +34,11 @@ use endiod::{
     host::Host,
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics, RingUse},
-    pipeline::{PROGRAM, Pipeline, SPANS, WALK_BOUND},
+    pipeline::Pipeline,
     probes::PROBES,
     report::Summary,
     source::{
-        kernel::{self, Choice, KernelError, KernelSource, Verdict},
+        kernel::{self, Choice, KernelError, KernelSource, Sizes, Verdict},
         own::Opening,
         waiting::Waiting,
     },
@@ -106,7 +106,7 @@ impl Takers {
 /// What a watch needs from its verb.
 pub(crate) struct Setup {
     pub(crate) host: Host,
-    pub(crate) ring_bytes: u32,
+    pub(crate) sizes: Sizes,
     pub(crate) choice: Choice,
     pub(crate) io_ends_max: usize,
     pub(crate) metrics: Metrics,
@@ -127,8 +127,6 @@ pub(crate) struct Watch {
     mounts: Mounts,
     /// Devices that the stream has a name for.
     named: BTreeMap<DevId, String>,
-    untracked: u64,
-    walks_cut: u64,
 }
 
 impl Watch {
@@ -158,8 +156,6 @@ impl Watch {
             devices: DeviceReader::default(),
             mounts: Mounts::default(),
             named: BTreeMap::new(),
-            untracked: 0,
-            walks_cut: 0,
         };
         watch.begin_stream();
         Ok(watch)
@@ -205,8 +201,6 @@ impl Watch {
     fn begin_stream(&mut self) {
         let Watch { source, takers, opening, .. } = self;
         source.announce(*opening, &mut |record| takers.take(record));
-        self.untracked = 0;
-        self.walks_cut = 0;
         self.named.clear();
         self.mounts = Mounts::default();
         self.refresh_devices();
@@ -308,7 +302,7 @@ impl Watch {
         self.measure();
     }
 
-    /// Brings the metrics of the ring and of the programs' own tables up to date.
+    /// Brings the metrics of the ring up to date.
     fn measure(&mut self) {
         let metrics = &self.setup.metrics;
         let Source::Kernel(kernel) = &mut self.source else {
@@ -317,16 +311,6 @@ impl Watch {
         let used_bytes = kernel.take_used_bytes_max() as u64;
         let size_bytes = u64::from(kernel.ring_bytes());
         metrics.set_ring(RingUse { used_bytes, size_bytes });
-        if let Some(untracked) = kernel.untracked() {
-            let more = untracked.saturating_sub(self.untracked);
-            metrics.events_lost(PROGRAM, SPANS, more);
-            self.untracked = untracked;
-        }
-        if let Some(walks_cut) = kernel.walks_cut() {
-            let more = walks_cut.saturating_sub(self.walks_cut);
-            metrics.events_lost(PROGRAM, WALK_BOUND, more);
-            self.walks_cut = walks_cut;
-        }
     }
 
     /// Names the devices that were mounted since the last look, before their first record is taken.
@@ -363,7 +347,7 @@ impl Watch {
 impl Setup {
     /// Attaches as the caller chose.
     fn open(&self) -> Result<KernelSource, KernelError> {
-        KernelSource::open(&self.host, self.ring_bytes, self.choice)
+        KernelSource::open(&self.host, self.sizes, self.choice)
     }
 
     /// What the metrics say of the agent and of the kernel, attached or not.

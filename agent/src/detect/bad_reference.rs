@@ -24,7 +24,11 @@ pub(super) const DETECTOR: Detector = Detector {
             check,
         },
         Way {
-            needs: &[Need::any(Witness::Birth), Need::tracepoint(Witness::BioDone)],
+            needs: &[
+                Need::any(Witness::Birth),
+                Need::tracepoint(Witness::BioDone),
+                Need::any(Witness::Release),
+            ],
             fixture: "raw_tp_bad_reference_bio.trace",
             check: done_without_reference,
         },

@@ -39,6 +39,7 @@ pub(super) const DETECTOR: Detector = Detector {
                 Need::any(Witness::Birth),
                 Need::tracepoint(Witness::WorkerBegin),
                 Need::tracepoint(Witness::WorkerEnd),
+                Need::any(Witness::Release),
             ],
             fixture: "raw_tp_double_process_listed_again.trace",
             check: listed_again,

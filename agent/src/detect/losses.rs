@@ -12,9 +12,14 @@
 //! That is stricter than "same epoch" where an object is born between the reading of a total and its
 //! TICK. Totals are cumulative; the first one seen counts as risen unless it is 0. This module must
 //! never forget a loss that may still touch a live object: it keeps the latest, which covers all.
+//!
+//! A lost record or a skipped hit may have been any. What a program leaves out at a bound of its own is
+//! of one kind ([`hides`]): it touches what rests on that, and nothing else.
 
-use crate::event::{Body, Cpu, Event, Nanos};
+use super::need::Need;
+use crate::event::{Body, Cpu, Event, LeftOut, Nanos, ProgramBound};
 use crate::limits;
+use crate::probes::Witness;
 
 /// Why something may be missing from a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,31 @@ pub(super) enum Cause {
     Misses,
     /// A probe was attached or detached.
     ProbesChanged,
+    /// A program left out what is beyond a bound of its own.
+    ProgramBound,
+}
+
+/// Those that may have taken anything.
+const OF_ANYTHING: [Cause; 3] = [Cause::Loss, Cause::Misses, Cause::ProbesChanged];
+
+/// What is not witnessed beyond a bound of the programs.
+fn hides(bound: ProgramBound) -> &'static [Witness] {
+    match bound {
+        ProgramBound::OpenFsyncs => {
+            &[Witness::DataSubmit, Witness::DataWait, Witness::Journal, Witness::Barrier]
+        }
+        // A completion is seen all the same.
+        ProgramBound::OpenDirectIos => &[Witness::DirectIoBegin, Witness::DirectIoReturn],
+        ProgramBound::LiveIoEnds => &[Witness::Release],
+        ProgramBound::RequestWalk => &[Witness::BioDone],
+        // LISTED has no witness of its own: it comes with a raw tracepoint's worker runs.
+        ProgramBound::ListWalk => &[Witness::WorkerBegin],
+    }
+}
+
+/// Does what needs that rest on what is hidden beyond the bound?
+fn touches(bound: ProgramBound, needs: &[Need]) -> bool {
+    needs.iter().any(|need| hides(bound).contains(&need.witness()))
 }
 
 /// The latest loss of each cause.
@@ -36,8 +66,11 @@ pub(super) struct Losses {
     missed: Vec<u64>,
     /// A gap or a malformed record since the last TICK.
     noted: bool,
-    /// By [`Cause`].
-    latest: [Option<Nanos>; 3],
+    /// By [`Cause`], of those that may have taken anything.
+    latest: [Option<Nanos>; OF_ANYTHING.len()],
+    left_out: LeftOut,
+    /// By [`ProgramBound`].
+    reached: [Option<Nanos>; ProgramBound::ALL.len()],
 }
 
 impl Losses {
@@ -46,7 +79,9 @@ impl Losses {
             dropped: vec![0; limits::CPUS_MAX],
             missed: vec![0; limits::PROBES_MAX],
             noted: false,
-            latest: [None; 3],
+            latest: [None; OF_ANYTHING.len()],
+            left_out: LeftOut::default(),
+            reached: [None; ProgramBound::ALL.len()],
         }
     }
 
@@ -59,6 +94,7 @@ impl Losses {
         self.dropped.fill(0);
         self.missed.fill(0);
         self.noted = false;
+        self.left_out = LeftOut::default();
     }
 
     pub(super) fn observe(&mut self, event: &Event) {
@@ -72,6 +108,7 @@ impl Losses {
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 Some(Cause::ProbesChanged)
             }
+            Body::ProgramLoss { left_out } => return self.left_out(left_out, event.stamp.at),
             Body::Host { .. } => {
                 self.restart();
                 None
@@ -85,20 +122,39 @@ impl Losses {
         }
     }
 
-    /// What may have taken an event from a life that began at `born`.
-    pub(super) fn touching(&self, born: Nanos) -> Option<Cause> {
-        let causes = [Cause::Loss, Cause::Misses, Cause::ProbesChanged];
-        causes.into_iter().find(|cause| self.latest[*cause as usize].is_some_and(|at| born <= at))
+    fn left_out(&mut self, left_out: LeftOut, at: Nanos) {
+        let before = std::mem::replace(&mut self.left_out, left_out);
+        for bound in ProgramBound::ALL {
+            if left_out.at(bound) != before.at(bound) {
+                let reached = &mut self.reached[bound as usize];
+                *reached = (*reached).max(Some(at));
+            }
+        }
     }
 
-    /// The latest loss of records or hits.
-    pub(super) fn last(&self) -> Option<Nanos> {
-        self.latest[Cause::Loss as usize].max(self.latest[Cause::Misses as usize])
+    /// What may have taken an event that rests on `needs` from a life that began at `born`.
+    pub(super) fn touching(&self, born: Nanos, needs: &[Need]) -> Option<Cause> {
+        let since = |latest: Option<Nanos>| latest.is_some_and(|at| born <= at);
+        let anything = OF_ANYTHING.into_iter().find(|cause| since(self.latest[*cause as usize]));
+        anything.or(since(self.reached_by(needs)).then_some(Cause::ProgramBound))
     }
 
-    /// The latest of any cause.
-    pub(super) fn latest(&self) -> Option<Nanos> {
-        self.latest.into_iter().flatten().max()
+    /// The latest loss of records or hits, or of what rests on `needs`.
+    pub(super) fn last(&self, needs: &[Need]) -> Option<Nanos> {
+        let lost = self.latest[Cause::Loss as usize].max(self.latest[Cause::Misses as usize]);
+        lost.max(self.reached_by(needs))
+    }
+
+    /// The latest that may have taken an end of something.
+    pub(super) fn last_of_ends(&self) -> Option<Nanos> {
+        let anything = self.latest.into_iter().flatten().max();
+        anything.max(self.reached[ProgramBound::LiveIoEnds as usize])
+    }
+
+    /// When a bound that what has these needs rests on was last told to be reached.
+    fn reached_by(&self, needs: &[Need]) -> Option<Nanos> {
+        let bounds = ProgramBound::ALL.into_iter().filter(|bound| touches(*bound, needs));
+        bounds.filter_map(|bound| self.reached[bound as usize]).max()
     }
 }
 
@@ -113,7 +169,11 @@ fn rose(totals: &mut [u64], at: usize, total: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Cause, Losses};
-    use crate::event::{Body, Context, Cpu, Event, Nanos, ProbeId, Stamp, Task};
+    use crate::detect::Need;
+    use crate::event::{
+        Body, Context, Cpu, Event, LeftOut, Nanos, ProbeId, ProgramBound, Stamp, Task,
+    };
+    use crate::probes::Witness;
 
     fn event(at: u64, body: Body) -> Event {
         let task = Task { tid: 1, tgid: 1 };
@@ -129,24 +189,24 @@ mod tests {
     fn a_rise_touches_what_was_born_before_it_and_nothing_after() {
         let mut losses = Losses::new();
         losses.observe(&loss(10, 0));
-        assert_eq!(losses.touching(Nanos(5)), None);
+        assert_eq!(losses.touching(Nanos(5), &[]), None);
         losses.observe(&loss(20, 2));
-        assert_eq!(losses.touching(Nanos(20)), Some(Cause::Loss));
-        assert_eq!(losses.touching(Nanos(21)), None);
+        assert_eq!(losses.touching(Nanos(20), &[]), Some(Cause::Loss));
+        assert_eq!(losses.touching(Nanos(21), &[]), None);
         losses.observe(&loss(30, 2));
-        assert_eq!(losses.touching(Nanos(21)), None);
-        assert_eq!(losses.last(), Some(Nanos(20)));
+        assert_eq!(losses.touching(Nanos(21), &[]), None);
+        assert_eq!(losses.last(&[]), Some(Nanos(20)));
     }
 
     #[test]
     fn a_note_is_dated_by_the_next_tick() {
         let mut losses = Losses::new();
         losses.note();
-        assert_eq!(losses.touching(Nanos(1)), None);
+        assert_eq!(losses.touching(Nanos(1), &[]), None);
         losses.observe(&event(50, Body::Tick { ordinal: 1 }));
-        assert_eq!(losses.touching(Nanos(50)), Some(Cause::Loss));
+        assert_eq!(losses.touching(Nanos(50), &[]), Some(Cause::Loss));
         losses.observe(&event(60, Body::Tick { ordinal: 2 }));
-        assert_eq!(losses.touching(Nanos(55)), None);
+        assert_eq!(losses.touching(Nanos(55), &[]), None);
     }
 
     #[test]
@@ -161,20 +221,77 @@ mod tests {
         };
         losses.observe(&event(20, body));
         losses.observe(&loss(30, 0));
-        assert_eq!(losses.last(), Some(Nanos(10)));
+        assert_eq!(losses.last(&[]), Some(Nanos(10)));
         losses.observe(&loss(40, 7));
-        assert_eq!(losses.last(), Some(Nanos(40)));
+        assert_eq!(losses.last(&[]), Some(Nanos(40)));
     }
 
     #[test]
     fn misses_and_probes_are_causes_of_their_own_and_unknown_probes_always_count() {
         let mut losses = Losses::new();
         losses.observe(&event(5, Body::Misses { probe: ProbeId(1), total: 1 }));
-        assert_eq!(losses.touching(Nanos(5)), Some(Cause::Misses));
+        assert_eq!(losses.touching(Nanos(5), &[]), Some(Cause::Misses));
         losses.observe(&event(7, Body::Misses { probe: ProbeId(u32::MAX), total: 1 }));
         losses.observe(&event(9, Body::Misses { probe: ProbeId(u32::MAX), total: 1 }));
-        assert_eq!(losses.touching(Nanos(9)), Some(Cause::Misses));
+        assert_eq!(losses.touching(Nanos(9), &[]), Some(Cause::Misses));
         losses.observe(&event(11, Body::Detach { probe: ProbeId(1) }));
-        assert_eq!(losses.touching(Nanos(11)), Some(Cause::ProbesChanged));
+        assert_eq!(losses.touching(Nanos(11), &[]), Some(Cause::ProbesChanged));
+    }
+
+    /// The record that tells of so much left out at one bound.
+    fn left_out(at: u64, bound: ProgramBound, total: u64) -> Event {
+        let mut left_out = LeftOut::default();
+        left_out.0[bound as usize] = total;
+        event(at, Body::ProgramLoss { left_out })
+    }
+
+    #[test]
+    fn what_is_beyond_a_bound_touches_what_rests_on_it_and_nothing_else() {
+        use ProgramBound::{ListWalk, LiveIoEnds, OpenDirectIos, OpenFsyncs, RequestWalk};
+        for (witness, bound) in [
+            (Witness::Journal, Some(OpenFsyncs)),
+            (Witness::DirectIoBegin, Some(OpenDirectIos)),
+            (Witness::Release, Some(LiveIoEnds)),
+            (Witness::BioDone, Some(RequestWalk)),
+            (Witness::WorkerBegin, Some(ListWalk)),
+            (Witness::Birth, None),
+            (Witness::WorkerEnd, None),
+            (Witness::FsyncBegin, None),
+            (Witness::DirectIoComplete, None),
+        ] {
+            for reached in ProgramBound::ALL {
+                let mut losses = Losses::new();
+                losses.observe(&left_out(20, reached, 1));
+                let touched = (bound == Some(reached)).then_some(Cause::ProgramBound);
+                let needs = [Need::any(witness)];
+                assert_eq!(losses.touching(Nanos(20), &needs), touched, "{witness:?} {reached:?}");
+                assert_eq!(losses.touching(Nanos(21), &needs), None);
+                assert_eq!(losses.last(&needs), touched.map(|_| Nanos(20)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_total_that_stays_touches_nothing_anew_and_begins_again_with_a_host() {
+        let needs = [Need::any(Witness::BioDone)];
+        let mut losses = Losses::new();
+        losses.observe(&left_out(10, ProgramBound::RequestWalk, 0));
+        assert_eq!(losses.touching(Nanos(1), &needs), None);
+        losses.observe(&left_out(20, ProgramBound::RequestWalk, 3));
+        losses.observe(&left_out(30, ProgramBound::RequestWalk, 3));
+        assert_eq!(losses.touching(Nanos(25), &needs), None);
+        losses.restart();
+        losses.observe(&left_out(40, ProgramBound::RequestWalk, 3));
+        assert_eq!(losses.touching(Nanos(40), &needs), Some(Cause::ProgramBound));
+    }
+
+    #[test]
+    fn only_releases_left_out_leave_something_open() {
+        for bound in ProgramBound::ALL {
+            let mut losses = Losses::new();
+            losses.observe(&left_out(20, bound, 1));
+            let expected = (bound == ProgramBound::LiveIoEnds).then_some(Nanos(20));
+            assert_eq!(losses.last_of_ends(), expected, "{bound:?}");
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Need {
         Need { witness, by: &[Backend::RawTracepoint] }
     }
 
+    /// What must be witnessed.
+    pub(super) fn witness(self) -> Witness {
+        self.witness
+    }
+
     /// Is it served?
     pub fn is_met(self, witnesses: &Witnesses) -> bool {
         witnesses.get(self.witness).is_some_and(|backend| self.by.contains(&backend))

@@ -4,6 +4,7 @@
 //! something else. This module must never judge.
 
 use super::losses::Cause;
+use super::need::Need;
 use crate::event::{IoEndImage, Nanos, Stamp};
 use crate::lifecycle::{IoEnd, Party};
 
@@ -66,6 +67,9 @@ pub enum Suppressed {
     Misses,
     /// A probe was attached or detached during the object's life.
     ProbesChanged,
+    /// A program came to a bound of its own during the object's life, and left out what the rule
+    /// rests on.
+    ProgramBound,
     /// The object's birth was not seen.
     BirthUnseen,
     /// The object's own record has a gap.
@@ -78,10 +82,11 @@ pub enum Suppressed {
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Suppressed; 7] = [
+    pub const ALL: [Suppressed; 8] = [
         Suppressed::Loss,
         Suppressed::Misses,
         Suppressed::ProbesChanged,
+        Suppressed::ProgramBound,
         Suppressed::BirthUnseen,
         Suppressed::Incomplete,
         Suppressed::QueueFull,
@@ -94,6 +99,7 @@ impl Suppressed {
             Suppressed::Loss => "loss",
             Suppressed::Misses => "misses",
             Suppressed::ProbesChanged => "probes_changed",
+            Suppressed::ProgramBound => "program_bound",
             Suppressed::BirthUnseen => "birth_unseen",
             Suppressed::Incomplete => "incomplete",
             Suppressed::QueueFull => "queue_full",
@@ -111,6 +117,8 @@ pub struct Verdict {
     pub confidence: Confidence,
     /// What happened.
     pub what: &'static str,
+    /// What must have been witnessed for it.
+    pub rests_on: &'static [Need],
     /// The object as it was after the illegal step.
     pub object: IoEnd,
     /// The illegal step: when and where.
@@ -153,6 +161,7 @@ impl From<Cause> for Suppressed {
             Cause::Loss => Suppressed::Loss,
             Cause::Misses => Suppressed::Misses,
             Cause::ProbesChanged => Suppressed::ProbesChanged,
+            Cause::ProgramBound => Suppressed::ProgramBound,
         }
     }
 }

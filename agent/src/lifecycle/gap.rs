@@ -3,6 +3,12 @@
 //! A [`Gap`] says that we missed something: the incarnation is timed where possible and never
 //! accused. An [`Irregular`] says that the kernel did something that the protocol does not have: it
 //! is handed to the detectors, which alone may accuse.
+//!
+//! What a program left out at a bound of its own is no gap by itself: nobody knows of which object. It
+//! shows where it can be told apart from a crime. An io_end that its release left behind unseen is
+//! [`Gap::ReleaseMissed`] when its address is born again; one of whose bios the device is not seen done
+//! is not complete (`IoEnd::complete`); a list that is not seen costs the state it tells of. The rest is
+//! for the detectors, which date it.
 
 macro_rules! gaps {
     ($( $(#[$doc:meta])* $name:ident = $label:literal; )*) => {
@@ -33,7 +39,8 @@ gaps! {
     PutMissed = "put_missed";
     /// A conversion was entered without the claim that precedes it on this kernel.
     ClaimMissed = "claim_missed";
-    /// Its release was skipped: it returned without an entry, or the address was born again.
+    /// Its release was skipped, or no room was left to follow it: it returned without an entry, or the
+    /// address was born again.
     ReleaseMissed = "release_missed";
     /// A probe was attached or detached during its life.
     ProbesChanged = "probes_changed";

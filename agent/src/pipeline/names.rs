@@ -5,6 +5,7 @@ use endiod_wire::wire::RECORDS;
 use crate::{
     decode::Malformed,
     detect::{Lack, Rule, Suppressed},
+    event::ProgramBound,
     lifecycle::{State, Table},
     metrics::Names,
     probes::PROBES,
@@ -24,12 +25,8 @@ pub(crate) const REPEATED: &str = "repeated";
 pub(crate) const UNTRACKED: &str = "untracked";
 /// Stage of a loss: a fixed-capacity table; the reason is the table.
 pub(crate) const TABLE: &str = "table";
-/// Stage of a loss: the programs' own tables and walks.
-pub const PROGRAM: &str = "program";
-/// Reason: no room for another open span.
-pub const SPANS: &str = "open_spans";
-/// Reason: a walk of a list, or of a request's bios, ended at its bound.
-pub const WALK_BOUND: &str = "walk_bound";
+/// Stage of a loss: the programs' own tables and walks; the reason is the bound.
+pub(crate) const PROGRAM: &str = "program";
 /// Why a probe missed a hit: its program was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
 
@@ -80,7 +77,7 @@ pub fn names() -> Names {
 fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let malformed = Malformed::ALL.iter().map(|reason| (DECODE, reason.label()));
     let tables = Table::ALL.iter().map(|table| (TABLE, table.label()));
-    let program = [(PROGRAM, SPANS), (PROGRAM, WALK_BOUND)];
+    let program = ProgramBound::ALL.iter().map(|bound| (PROGRAM, bound.label()));
     [(RING, FULL), (SEQUENCE, REPEATED), (SEQUENCE, UNTRACKED)]
         .into_iter()
         .chain(program)

@@ -1,13 +1,13 @@
 //! Totals of the stream itself: what was emitted, lost, missed and malformed.
 //!
-//! LOSS and MISSES carry cumulative totals; what is counted is how much they rose. The programs count
+//! LOSS, MISSES and PROGRAM_LOSS carry cumulative totals; what is counted is how much they rose. The programs count
 //! from 0 each time they are loaded, so a HOST, which begins a new stream, begins the totals anew and
 //! adds the old ones up.
 
 use endiod_wire::wire::RECORDS;
 
 use crate::{
-    event::{Backend, Cpu, Nanos, ProbeId},
+    event::{Backend, Cpu, LeftOut, Nanos, ProbeId},
     limits,
     probes::PROBES,
     report::CpuStream,
@@ -49,6 +49,10 @@ pub(super) struct Totals {
     missed: Vec<u64>,
     /// Likewise.
     past_missed: Vec<u64>,
+    /// What the programs left out; `None` until a stream tells.
+    left_out: Option<LeftOut>,
+    /// Likewise, of the streams that are over.
+    past_left_out: Option<LeftOut>,
     /// By index in `PROBES`; `None` before an ATTACH.
     fates: [Option<ProbeFate>; PROBES.len()],
     /// Earliest and latest record.
@@ -67,6 +71,8 @@ impl Totals {
             past: vec![CpuStream::default(); limits::CPUS_MAX],
             missed: vec![0; PROBES.len()],
             past_missed: vec![0; PROBES.len()],
+            left_out: None,
+            past_left_out: None,
             fates: [None; PROBES.len()],
             span: None,
             missing: 0,
@@ -83,6 +89,8 @@ impl Totals {
         for (past, missed) in self.past_missed.iter_mut().zip(&mut self.missed) {
             *past += std::mem::take(missed);
         }
+        self.past_left_out = self.left_out();
+        self.left_out = None;
         (self.missing, self.missing_told) = (0, 0);
     }
 
@@ -98,6 +106,19 @@ impl Totals {
         let index = usize::try_from(probe.0).unwrap_or(usize::MAX);
         let Some(missed) = self.missed.get_mut(index) else { return 0 };
         total.saturating_sub(std::mem::replace(missed, total))
+    }
+
+    /// Takes what the programs left out; how much more that is.
+    pub(super) fn program_loss(&mut self, left_out: LeftOut) -> LeftOut {
+        left_out.since(self.left_out.replace(left_out).unwrap_or_default())
+    }
+
+    /// What the programs left out; `None` if no stream told.
+    pub(super) fn left_out(&self) -> Option<LeftOut> {
+        match (self.past_left_out, self.left_out) {
+            (Some(past), Some(now)) => Some(past.and(now)),
+            (past, now) => past.or(now),
+        }
     }
 
     /// Takes how many numbers have not arrived by this TICK; whether more than before are lost. What

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     detect::{Rule, Suppressed},
-    event::{Cpu, FsyncPhase},
+    event::{Cpu, FsyncPhase, ProgramBound},
     lifecycle::{Gap, IoEndId, Orphan},
     metrics::IoEndPhase,
     oracle::in_step::{Divergence, Outcome},
@@ -84,6 +84,10 @@ impl Pipeline {
         Stream {
             events: nonzero(kinds.map(|((_, name, _), count)| ((*name).to_owned(), count))),
             malformed: self.totals.malformed,
+            program_losses: self.totals.left_out().map(|left_out| {
+                let bounds = ProgramBound::ALL.into_iter();
+                nonzero(bounds.map(|bound| (bound.label().to_owned(), left_out.at(bound))))
+            }),
             cpus: self.cpus().collect(),
         }
     }

@@ -4,7 +4,8 @@
 //! and adds the agent's own records (`own`) for what only the attaching side knows.
 //!
 //! ```text
-//! open ──► announce (HOST, CONFIG, SYMBOL, ATTACH) ──► drain … tick (LOSS, MISSES, TICK) … ──► close
+//! open ──► announce (HOST, CONFIG, SYMBOL, ATTACH) ──► drain … tick (totals, TICK) … ──► close
+//!                                                      totals: LOSS, PROGRAM_LOSS, MISSES
 //! ```
 
 mod attach;
@@ -12,6 +13,7 @@ pub mod btf;
 mod choice;
 mod counters;
 mod dry_run;
+mod error;
 mod module;
 mod object;
 mod offsets;
@@ -21,7 +23,7 @@ mod types;
 use std::{io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::backend;
+use endiod_wire::wire::{self, backend};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::AbortHandle,
@@ -30,15 +32,16 @@ use tokio::{
 pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, refusal_hint};
 pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
 pub use dry_run::{DryRun, dry_run};
+use error::io_error;
+pub use error::{KernelError, TotalsError};
 pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
 use types::Types;
 
 use crate::{
-    event::{Backend, Cpu, ProbeId},
+    event::{Backend, ProbeId},
     host::Host,
-    limits,
     probes::PROBES,
     source::own::{Opening, OwnRecords},
 };
@@ -46,94 +49,16 @@ use crate::{
 /// The oldest kernel that has what the programs need.
 pub const OLDEST: (u32, u32) = (5, 10);
 
-/// Why the kernel cannot be watched.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The agent was built without the programs.
-    #[error(
-        "this endiod was built without probes: run `cargo xtask setup`, which gets bpf-linker and a \
-         compiler with the standard library's source, and build again"
-    )]
-    NoPrograms,
-    /// Privileges are missing.
-    #[error("cannot load tracing programs without {missing}: run as root (sudo endiod run)")]
-    Privileges {
-        /// The capabilities.
-        missing: &'static str,
-    },
-    /// The kernel is too old.
-    #[error(
-        "kernel {release} is too old: endiod needs the BPF ring buffer and fentry, 5.10 or newer"
-    )]
-    TooOld {
-        /// `uname -r`.
-        release: String,
-    },
-    /// No type information.
-    #[error(
-        "this kernel shows no BTF at /sys/kernel/btf/vmlinux: it was built without \
-         CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
-    )]
-    NoBtf,
-    /// ext4 is neither built in nor loaded.
-    #[error(
-        "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
-    )]
-    Ext4NotLoaded,
-    /// ext4 is a module whose types the kernel does not show.
-    #[error(
-        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its fields \
-         cannot be found; it takes a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a \
-         module built with BTF"
-    )]
-    NoModuleBtf,
-    /// The programs for a module cannot be prepared.
-    #[error(transparent)]
-    Module(#[from] ModuleError),
-    /// A constant is missing.
-    #[error(transparent)]
-    Offsets(#[from] OffsetsError),
-    /// BTF could not be read.
-    #[error("cannot read the kernel's BTF: {0}")]
-    Btf(#[from] btf::BtfError),
-    /// No program could be attached.
-    #[error("the kernel refused every tracing program; the first, {probe}: {reason}{hint}")]
-    Refused {
-        /// The first probe.
-        probe: &'static str,
-        /// What the kernel said.
-        reason: String,
-        /// The fix, where we know it.
-        hint: String,
-    },
-    /// aya could not load the object.
-    #[error("cannot load the programs' maps: {0}")]
-    Load(String),
-    /// A file of the host could not be read.
-    #[error("cannot read {what}: {source}")]
-    Io {
-        /// What was read.
-        what: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
 /// What the ring puts before a record (`BPF_RINGBUF_HDR_SZ`), bytes.
 const RING_HEADER_LEN: usize = 8;
 
-/// Why it cannot be told what was lost.
-#[derive(Debug, thiserror::Error)]
-pub enum TotalsError {
-    /// The programs' counters cannot be read.
-    #[error("cannot read the programs' counters: {0}")]
-    Counters(#[source] aya::maps::MapError),
-    /// The kernel's counter of skipped hits cannot be read.
-    #[error("cannot read the skipped hits of {program} from /proc/self/fdinfo")]
-    Misses {
-        /// The program.
-        program: &'static str,
-    },
+/// Sizes of what the programs hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of the ring, bytes.
+    pub ring_bytes: u32,
+    /// Most entries of each table, beside the table's own bound.
+    pub entries_max: u32,
 }
 
 /// The kernel, being watched.
@@ -159,7 +84,7 @@ impl KernelSource {
     ///
     /// # Errors
     /// Why nothing can be watched here, with the fix where we know it.
-    pub fn open(host: &Host, ring_bytes: u32, choice: Choice) -> Result<Self, KernelError> {
+    pub fn open(host: &Host, sizes: Sizes, choice: Choice) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
         let object = permitted_object(host)?;
         let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(module::MODULE));
@@ -170,7 +95,7 @@ impl KernelSource {
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
         let constants = offsets::find(types.all(), &symbols, version)?;
         counters::raise_memlock_limit();
-        let mut ebpf = load(object, &constants, ring_bytes)?;
+        let mut ebpf = load(object, &constants, sizes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
         let log = start_log(&mut ebpf);
         let mut attacher =
@@ -187,7 +112,7 @@ impl KernelSource {
             release,
             end_bio: symbols.address("ext4_end_bio").expect("offsets::find found it"),
             version,
-            ring_bytes,
+            ring_bytes: sizes.ring_bytes,
             used_bytes_max: 0,
             ebpf,
             modules,
@@ -249,9 +174,11 @@ impl KernelSource {
     /// Writes what the programs lost and the kernel skipped; each record is stamped after its total
     /// was read, which is what dates a loss.
     fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
-        for totals in self.counters.read()? {
-            self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
+        let counters::Read { cpus, left_out } = self.counters.read()?;
+        for counters::CpuTotals { cpu, emitted, dropped } in cpus {
+            self.own.loss(cpu, emitted, dropped, deliver);
         }
+        self.own.program_loss(left_out, deliver);
         for (id, total) in attach::misses(&self.ebpf, &self.modules, &self.verdicts, self.version)?
         {
             self.own.misses(id, total, deliver);
@@ -299,18 +226,6 @@ impl KernelSource {
     pub fn take_used_bytes_max(&mut self) -> usize {
         std::mem::take(&mut self.used_bytes_max)
     }
-
-    /// Spans that found no room in the programs' tables of open spans, all CPUs; `None` if that
-    /// cannot be read.
-    pub fn untracked(&self) -> Option<u64> {
-        self.counters.untracked().ok()
-    }
-
-    /// Walks of a request's bios or of an inode's list that ended at their bound, all CPUs; `None` if
-    /// that cannot be read.
-    pub fn walks_cut(&self) -> Option<u64> {
-        self.counters.walks_cut().ok()
-    }
 }
 
 /// What keeps this kernel from ever being watched by this process; to be asked before waiting for
@@ -321,10 +236,6 @@ impl KernelSource {
 pub fn check(host: &Host) -> Result<(), KernelError> {
     permitted_object(host)?;
     host.btf_path().map(drop).ok_or(KernelError::NoBtf)
-}
-
-fn io_error(what: &'static str, source: io::Error) -> KernelError {
-    KernelError::Io { what, source }
 }
 
 /// The programs for this kernel, if it is new enough and this process may load them.
@@ -350,11 +261,7 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-fn load(
-    object: &[u8],
-    constants: &offsets::Constants,
-    ring_bytes: u32,
-) -> Result<Ebpf, KernelError> {
+fn load(object: &[u8], constants: &offsets::Constants, sizes: Sizes) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     for (name, value) in &constants.words {
         loader.override_global(name, value, true);
@@ -362,9 +269,15 @@ fn load(
     for (name, value) in &constants.addresses {
         loader.override_global(name, value, true);
     }
+    let Sizes { ring_bytes, entries_max } = sizes;
     loader.map_max_entries("EVENTS", ring_bytes);
-    let lives = u32::try_from(limits::LIVE_IO_ENDS_MAX).expect("a bound of the table of limits");
-    loader.map_max_entries("LIVE_IO_ENDS", lives);
+    for (map, most) in [
+        ("OPEN_FSYNCS", wire::OPEN_FSYNCS_MAX),
+        ("OPEN_DIRECT_IOS", wire::OPEN_DIRECT_IOS_MAX),
+        ("LIVE_IO_ENDS", wire::LIVE_IO_ENDS_MAX),
+    ] {
+        loader.map_max_entries(map, most.min(entries_max));
+    }
     loader.load(object).map_err(|error| KernelError::Load(attach::reason(&error)))
 }
 

@@ -9,7 +9,7 @@ use endiod_wire::wire::{self, Header, Record, bytes_of, config_key};
 
 use crate::{
     clock,
-    event::{Cpu, DevId, Name, ProbeId},
+    event::{Cpu, DevId, LeftOut, Name, ProbeId},
     limits,
 };
 
@@ -127,6 +127,12 @@ impl OwnRecords {
         let header = self.header::<wire::Loss>();
         let of_cpu = u32::from(of_cpu.0);
         deliver(bytes_of(&wire::Loss { header, of_cpu, pad: 0, emitted, dropped }));
+    }
+
+    /// What the programs left out at their own bounds; read and written with the CPUs' totals.
+    pub fn program_loss(&mut self, left_out: LeftOut, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::ProgramLoss>();
+        deliver(bytes_of(&wire::ProgramLoss { header, left_out: left_out.0 }));
     }
 
     /// One probe's skipped hits since attach.

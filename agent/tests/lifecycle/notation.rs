@@ -22,7 +22,8 @@
 
 use endiod::event::{
     Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, Nanos, ProbeId, Seen, Stamp, Task,
+    InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, LeftOut, Nanos, ProbeId, ProgramBound,
+    Seen, Stamp, Task,
 };
 
 /// One line of a trace.
@@ -205,6 +206,10 @@ fn agent_body(args: &Args<'_>) -> Option<Body> {
             dropped: args.number("dropped"),
         },
         "misses" => Body::Misses { probe, total: args.number("total") },
+        "program_loss" => {
+            let total = |bound: ProgramBound| args.number(bound.label());
+            Body::ProgramLoss { left_out: LeftOut(ProgramBound::ALL.map(total)) }
+        }
         "probe" => Body::Attach { probe, backend: Some(Backend::Fentry), failed: false },
         "detach" => Body::Detach { probe },
         _ => return None,

@@ -1,6 +1,7 @@
 //! The flight recorder: what it kept replays to the finding that made it be written.
 
 use endiod::{
+    event::{Backend, ProgramBound},
     metrics::Metrics,
     pipeline::{Pipeline, names},
     recorder::records,
@@ -45,6 +46,33 @@ fn a_slice_replays_to_the_finding_of_the_whole_stream() {
     let (known, bound) = (last_loss(&mut whole[0]), last_loss(&mut replayed[0]));
     assert!(known <= bound && bound < whole[0]["loss"]["none_from_ns"].as_u64());
     assert_eq!(replayed, whole);
+}
+
+/// What the programs left out before a slice began is dated there: it silences nothing inside.
+#[test]
+fn a_slice_knows_what_was_left_out_before_it() {
+    let rules = |left_out_after: u64| {
+        let mut stream = Stream::by(Backend::RawTracepoint, 8 << 10);
+        stream.left_out(ProgramBound::RequestWalk, 7);
+        stream.tick(0);
+        for _ in 0..50 {
+            stream.raw_life(0xa000);
+            stream.tick(0);
+        }
+        stream.raw_birth(0xf000);
+        stream.part_done(0xf000, 0, 0);
+        stream.left_out(ProgramBound::RequestWalk, left_out_after);
+        stream.tick(0);
+        assert!(stream.recorder.evicted() > 100);
+        let slice = stream.recorder.slice();
+        let (whole, sliced) =
+            (findings(stream.records.iter().map(Vec::as_slice)), findings(records(&slice)));
+        [whole, sliced].map(|found| -> Vec<String> {
+            found.iter().map(|finding| finding["rule"].as_str().unwrap().to_owned()).collect()
+        })
+    };
+    assert_eq!(rules(7), [["bad_reference"], ["bad_reference"]]);
+    assert_eq!(rules(8), [Vec::<String>::new(), Vec::new()]);
 }
 
 #[test]

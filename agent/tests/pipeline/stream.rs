@@ -1,7 +1,7 @@
 //! Streams of wire bytes, written as programs and agent would.
 
 use endiod::{
-    event::{Backend, Cpu, DevId, ProbeId},
+    event::{Backend, Cpu, DevId, LeftOut, ProbeId, ProgramBound},
     probes::PROBES,
     recorder::Recorder,
     source::own::OwnRecords,
@@ -9,6 +9,7 @@ use endiod::{
 use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, valid};
 
 const INODE: u64 = 0x1000;
+const BIO: u64 = 0xb10;
 
 /// Writes a stream as programs and agent would, to several readers.
 pub(crate) struct Stream {
@@ -98,9 +99,9 @@ impl Stream {
         self.release(io_end);
     }
 
-    /// An io_end with one bio in two parts, as raw tracepoints see it.
-    pub(crate) fn raw_life(&mut self, io_end: u64) {
-        let (inode, ino, dev, bio) = (INODE, 5, 1, 0xb10);
+    /// An io_end is born and one bio of two parts attached, as raw tracepoints see it.
+    pub(crate) fn raw_birth(&mut self, io_end: u64) {
+        let (inode, ino, dev, bio) = (INODE, 5, 1, BIO);
         self.event(|header| wire::IoEndBirth {
             header,
             io_end,
@@ -113,18 +114,29 @@ impl Stream {
         self.event(|header| wire::IoEndInode { header, io_end, inode, ino, dev, valid });
         let (sector, opf, bytes) = (0, 1, 8192);
         self.event(|header| wire::BioAttach { header, io_end, bio, sector, bytes, opf });
+    }
+
+    /// The device is done with half of that bio, while the io_end counts so many references.
+    pub(crate) fn part_done(&mut self, io_end: u64, status: u32, count: u32) {
+        let (bio, bytes, whole, valid, image) = (BIO, 4096, 0, valid::IMAGE, image(io_end, count));
+        self.event(|header| wire::BioDone {
+            header,
+            io_end,
+            bio,
+            bytes,
+            whole,
+            status,
+            valid,
+            image,
+        });
+    }
+
+    /// Its whole life.
+    pub(crate) fn raw_life(&mut self, io_end: u64) {
+        self.raw_birth(io_end);
+        let inode = INODE;
         for status in [0, 10] {
-            let (bytes, whole, valid, image) = (4096, 0, valid::IMAGE, image(io_end, 1));
-            self.event(|header| wire::BioDone {
-                header,
-                io_end,
-                bio,
-                bytes,
-                whole,
-                status,
-                valid,
-                image,
-            });
+            self.part_done(io_end, status, 1);
         }
         self.event(|header| wire::WorkQueued { header, inode });
         self.event(|header| wire::WorkerBegin { header, inode });
@@ -143,6 +155,30 @@ impl Stream {
         let emitted = self.seq + dropped;
         self.own(|own, deliver| own.loss(Cpu(0), emitted, dropped, deliver));
         self.own(|own, deliver| own.tick(deliver));
+    }
+}
+
+impl Stream {
+    /// So much was left out at one of the programs' bounds, in all.
+    pub(crate) fn left_out(&mut self, bound: ProgramBound, total: u64) {
+        let mut left_out = LeftOut::default();
+        left_out.0[bound as usize] = total;
+        self.own(|own, deliver| own.program_loss(left_out, deliver));
+    }
+
+    /// The same, at a time of the stream's own.
+    pub(crate) fn left_out_at(&mut self, bound: ProgramBound, total: u64, time_ns: u64) {
+        self.left_out(bound, total);
+        let record = self.records.last_mut().expect("it was just written");
+        record[16..24].copy_from_slice(&time_ns.to_ne_bytes());
+    }
+
+    /// A record of the agent's of a kind that no version has had yet.
+    pub(crate) fn of_a_later_version(&mut self) {
+        let mut record = Vec::new();
+        OwnRecords::default().tick(&mut |tick| record.extend(tick));
+        record[..2].copy_from_slice(&127_u16.to_ne_bytes());
+        self.push(&record);
     }
 }
 

@@ -2,7 +2,7 @@
 //! taken for part of the new.
 
 use endiod::{
-    event::ProbeId,
+    event::{ProbeId, ProgramBound},
     metrics::Metrics,
     pipeline::{Pipeline, names},
     report::Summary,
@@ -28,6 +28,7 @@ fn stream(lives: u64, dropped: u64) -> Stream {
     let mut stream = Stream::new(0);
     (0..lives).for_each(|life| stream.life(0xa000 + 0x40 * life));
     stream.own(|own, deliver| own.misses(ProbeId(0), lives, deliver));
+    stream.left_out(ProgramBound::OpenFsyncs, 2 * lives);
     stream.tick(dropped);
     stream
 }
@@ -41,6 +42,9 @@ fn numbers_begin_anew_and_sums_go_on() {
     assert_eq!((cpu.emitted, cpu.seen, cpu.dropped, cpu.missing), (71, 66, 5, 5));
     assert_eq!(cpu.duplicates, 0);
     assert_eq!(summary.missed(), 22);
+    assert_eq!(summary.left_out(ProgramBound::OpenFsyncs), 44);
+    let left_out = "endiod_events_lost_total{reason=\"open_fsyncs\",stage=\"program\"} 44";
+    assert!(scrape.contains(left_out), "{scrape}");
     let full = "endiod_events_lost_total{reason=\"full\",stage=\"ring\"} 5";
     assert!(scrape.contains(full), "{scrape}");
 }

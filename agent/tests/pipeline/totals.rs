@@ -1,7 +1,7 @@
 //! What goes in is somewhere in the totals: seen, lost, repeated, malformed, or forgotten as a ghost.
 
 use endiod::{
-    event::Backend,
+    event::{Backend, ProgramBound},
     limits::GHOST_AGE,
     metrics::Metrics,
     pipeline::{Pipeline, names},
@@ -134,4 +134,68 @@ fn a_stream_of_raw_tracepoints_fills_its_own_rows_only() {
         let line = scrape.lines().find(|line| !line.starts_with('#') && line.contains(absent));
         assert_eq!(line, None);
     }
+}
+
+/// The value of a bound's counter.
+fn left_out(scrape: &str, bound: ProgramBound) -> f64 {
+    let reason = bound.label();
+    let series = format!("endiod_events_lost_total{{reason=\"{reason}\",stage=\"program\"}}");
+    value(scrape, &series)
+}
+
+#[test]
+fn what_the_programs_left_out_is_counted_by_bound_and_told_only_if_the_stream_tells() {
+    for bound in ProgramBound::ALL {
+        let mut stream = Stream::by(Backend::RawTracepoint, 0);
+        stream.raw_life(0xa000);
+        stream.tick(0);
+        // An agent of before this record: what it left out is not known, which is not "nothing".
+        assert_eq!(summary(&stream).0.stream.program_losses, None);
+        for total in [0, 3, 3, 5] {
+            stream.left_out(bound, total);
+            stream.tick(0);
+        }
+        let (told, scrape) = summary(&stream);
+        for other in ProgramBound::ALL {
+            let expected = if other == bound { 5 } else { 0 };
+            assert_eq!(told.left_out(other), expected, "{bound:?}");
+            assert_eq!(left_out(&scrape, other), expected as f64, "{bound:?}");
+        }
+        let line = format!("5 left out by a program at its bound {}", bound.label());
+        assert!(told.to_string().contains(&line), "{told}");
+    }
+}
+
+/// An io_end whose release found no room to be followed is not open for ever; a cut walk ends nothing.
+#[test]
+fn only_a_release_left_out_lets_what_is_open_be_forgotten() {
+    for bound in ProgramBound::ALL {
+        let mut stream = Stream::by(Backend::RawTracepoint, 0);
+        stream.tick(0);
+        stream.now_ns += 1_000_000_000;
+        stream.birth(0xa000);
+        // Told, and therefore stamped, after that birth.
+        let told_at = stream.now_ns + 1;
+        stream.left_out_at(bound, 1, told_at);
+        stream.now_ns = told_at + 2 * GHOST_AGE.0;
+        stream.tick_at_now();
+        let lost = summary(&stream).0.io_ends.lost;
+        assert_eq!(lost, u64::from(bound == ProgramBound::LiveIoEnds), "{bound:?}");
+    }
+}
+
+/// What a later agent writes beside what we know costs its epoch the verdicts, and nothing else.
+#[test]
+fn a_kind_of_a_later_version_is_counted_and_makes_its_epoch_lossy() {
+    let mut stream = Stream::new(0);
+    stream.life(0xa000);
+    stream.release(0xa000);
+    stream.of_a_later_version();
+    stream.tick(0);
+    let (told, scrape) = summary(&stream);
+    assert_eq!((told.io_ends.released, told.stream.malformed), (1, 1));
+    assert!(told.findings.is_empty(), "{:?}", told.findings);
+    assert_eq!(told.suppressed.get("release_twice: loss"), Some(&1));
+    let series = "endiod_events_lost_total{reason=\"unknown_kind\",stage=\"decode\"}";
+    assert_eq!(value(&scrape, series), 1.0);
 }

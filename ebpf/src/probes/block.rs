@@ -7,17 +7,17 @@
 //! `block_bio_complete`, which never fires for a bio that `block_rq_complete` told of.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, valid};
+use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, bound, valid};
 
 use super::{
     seen::{bio_attached, io_end_of, rounds},
     slab::{NO_EXIST, TOLD},
 };
 use crate::{
-    emit::{count_untracked, count_walk_cut, emit, emit_in_loop},
+    emit::{count_left_out, emit, emit_in_loop},
     kernel::{
         BIO_BI_END_IO, BIO_BI_NEXT, BIO_BI_PRIVATE, BIO_BI_SIZE, BIO_BI_STATUS, BIO_CHAIN_ENDIO,
-        BIO_QUEUE_ARG, REQUEST_BIO, inode_id, read, read_at, read_image,
+        BIO_QUEUE_ARG, REQUEST_BIO, REQUEST_BIOTAIL, inode_id, read, read_at, read_image,
     },
     maps::{LIVE_IO_ENDS, SLAB},
 };
@@ -48,9 +48,9 @@ fn tell_inode(io_end: u64) {
             Some(state) if unsafe { *state } & TOLD != 0 => return,
             // SAFETY: as above.
             Some(state) => unsafe { *state |= TOLD },
-            // Born before we looked.
-            None if LIVE_IO_ENDS.insert(io_end, TOLD, NO_EXIST).is_err() => count_untracked(),
-            None => {}
+            // Born before we looked, or when there was no room.
+            None if LIVE_IO_ENDS.insert(io_end, TOLD, NO_EXIST).is_ok() => {}
+            None => count_left_out(bound::LIVE_IO_ENDS),
         }
     }
     emit(|record: &mut IoEndInode| {
@@ -82,9 +82,12 @@ fn tp_block_rq_complete(ctx: RawTracePointContext) -> i32 {
         }
         bio = read(bio, &BIO_BI_NEXT).unwrap_or(0);
     }
-    // A request of the journal has a bio per block and may be longer, which is no loss.
-    if left != 0 && submitted(bio).and_then(io_end_of).is_some() {
-        count_walk_cut();
+    // A request of the journal has a bio per block and may be longer, which is no loss. Where the two
+    // were merged into one, either may stand at the bound and the other at the end; ours between two of
+    // the journal's is not looked for.
+    let is_ours = |bio| submitted(bio).and_then(io_end_of).is_some();
+    if left != 0 && (is_ours(bio) || is_ours(read(rq, &REQUEST_BIOTAIL).unwrap_or(0))) {
+        count_left_out(bound::REQUEST_WALK);
     }
     0
 }

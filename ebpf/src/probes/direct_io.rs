@@ -9,11 +9,11 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext},
 };
 use endiod_wire::wire::{
-    DirectIoBegin, DirectIoCompleteBegin, DirectIoCompleteEnd, DirectIoReturn, valid,
+    DirectIoBegin, DirectIoCompleteBegin, DirectIoCompleteEnd, DirectIoReturn, bound, valid,
 };
 
 use crate::{
-    emit::{count_untracked, emit},
+    emit::{count_left_out, emit},
     kernel::{
         FILE_F_INODE, IOV_ITER_COUNT, KIOCB_KI_FILP, KIOCB_KI_FLAGS, KIOCB_KI_POS, inode_id, read,
         tid,
@@ -37,7 +37,7 @@ fn ext4_file_write_iter(ctx: FEntryContext) -> i32 {
         return 0;
     }
     if OPEN_DIRECT_IOS.insert(tid(), iocb, 0).is_err() {
-        count_untracked();
+        count_left_out(bound::OPEN_DIRECT_IOS);
         return 0;
     }
     emit(|record: &mut DirectIoBegin| begin(record, iocb, from));

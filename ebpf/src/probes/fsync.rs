@@ -13,10 +13,12 @@ use aya_ebpf::{
     macros::{fentry, fexit, raw_tracepoint},
     programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
-use endiod_wire::wire::{FsyncBegin, FsyncEnd, FsyncPhaseBegin, FsyncPhaseEnd, fsync_phase, valid};
+use endiod_wire::wire::{
+    FsyncBegin, FsyncEnd, FsyncPhaseBegin, FsyncPhaseEnd, bound, fsync_phase, valid,
+};
 
 use crate::{
-    emit::{count_untracked, emit},
+    emit::{count_left_out, emit},
     kernel::{FILE_F_INODE, FLUSH_ARGS, inode_id, read, tid},
     maps::OPEN_FSYNCS,
 };
@@ -28,7 +30,7 @@ fn ext4_sync_file(ctx: FEntryContext) -> i32 {
         (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
     let followed = OPEN_FSYNCS.insert(tid(), file, 0).is_ok();
     if !followed {
-        count_untracked();
+        count_left_out(bound::OPEN_FSYNCS);
     }
     emit(|record: &mut FsyncBegin| {
         begin(record, file, datasync);

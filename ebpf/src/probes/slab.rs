@@ -8,11 +8,11 @@
 //! then no image is read, and another CPU may have made the next io_end of it already.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use endiod_wire::wire::{IoEndBirth, IoEndImage, Release};
+use endiod_wire::wire::{IoEndBirth, IoEndImage, Release, bound};
 
 use super::seen::fill;
 use crate::{
-    emit::{count_untracked, emit},
+    emit::{count_left_out, emit},
     kernel::{EXT4_INIT_IO_END, EXT4_INIT_IO_END_LEN, KMEM_ALLOC_CACHE, KMEM_FREE_CACHE},
     maps::{LIVE_IO_ENDS, SLAB},
 };
@@ -117,7 +117,9 @@ pub(super) fn register(io_end: u64) {
     if LIVE_IO_ENDS.insert(io_end, 0, NO_EXIST).is_ok() {
         return;
     }
-    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else { return count_untracked() };
+    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else {
+        return count_left_out(bound::LIVE_IO_ENDS);
+    };
     if cfg!(feature = "lanes") {
         // Kernels that skip no hit: the free is late, so it is told here and skipped when it comes.
         emit(|record: &mut Release| without_image(record, io_end));

@@ -1,11 +1,11 @@
 //! The conversion worker's runs by the workqueue's tracepoints (5.10 to 7.3), of every work: filtered.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use endiod_wire::wire::{LISTED_MAX, Listed, WorkQueued, WorkerEnd};
+use endiod_wire::wire::{LISTED_MAX, Listed, WorkQueued, WorkerEnd, bound};
 
 use super::seen::{fill, rounds, worker_begins};
 use crate::{
-    emit::{count_walk_cut, emit, emit_in_loop},
+    emit::{count_left_out, emit, emit_in_loop},
     kernel::{
         EXT4_END_IO_RSV_WORK, EXT4_INODE_RSV_LIST, EXT4_INODE_RSV_WORK, WORK_FUNC, inode_of_work,
         read, read_at,
@@ -42,7 +42,7 @@ fn tp_workqueue_execute_start(ctx: RawTracePointContext) -> i32 {
         next = next_of(next);
     }
     if next != 0 && next != head {
-        count_walk_cut();
+        count_left_out(bound::LIST_WALK);
     }
     0
 }

@@ -3,8 +3,11 @@
 //! LOSS and MISSES carry totals and are written after the stream before them was read, so a rise
 //! dates a loss by the record that tells it: every io_end born until then may lack an event. What the
 //! stream cannot tell (malformed records, gaps in the numbers) is noted and dated by the next TICK.
+//!
+//! Of what the programs leave out at their own bounds only releases matter here: no core takes phases
+//! of fsync, direct writes, bios done or lists.
 
-use crate::event::{Body, Event, Nanos};
+use crate::event::{Body, Event, Nanos, ProgramBound};
 use crate::limits;
 
 /// The latest loss.
@@ -13,7 +16,9 @@ pub(super) struct Doubt {
     noted: bool,
     dropped: Vec<u64>,
     missed: Vec<u64>,
-    /// Records or hits were lost at some time; attaching a probe is none.
+    /// Releases left out.
+    unseen_releases: u64,
+    /// Records or hits were lost at some time; attaching a probe is none, nor is a release left out.
     any: bool,
 }
 
@@ -24,6 +29,7 @@ impl Default for Doubt {
             noted: false,
             dropped: vec![0; limits::CPUS_MAX],
             missed: vec![0; limits::PROBES_MAX],
+            unseen_releases: 0,
             any: false,
         }
     }
@@ -32,8 +38,8 @@ impl Default for Doubt {
 impl Doubt {
     /// A new stream: nothing of it is lost yet, its totals begin at 0.
     pub(super) fn clear(&mut self) {
-        let Doubt { until, noted, dropped, missed, any } = self;
-        (*until, *noted, *any) = (None, false, false);
+        let Doubt { until, noted, dropped, missed, unseen_releases, any } = self;
+        (*until, *noted, *unseen_releases, *any) = (None, false, 0, false);
         dropped.fill(0);
         missed.fill(0);
     }
@@ -51,10 +57,16 @@ impl Doubt {
             Body::Tick { .. } => std::mem::take(&mut self.noted),
             _ => false,
         };
-        let changed = matches!(
-            event.body,
-            Body::Attach { backend: Some(_), .. } | Body::Detach { .. } | Body::Slice { .. }
-        );
+        let changed = match event.body {
+            Body::Attach { backend: Some(_), .. } | Body::Detach { .. } | Body::Slice { .. } => {
+                true
+            }
+            Body::ProgramLoss { left_out } => {
+                let total = left_out.at(ProgramBound::LiveIoEnds);
+                std::mem::replace(&mut self.unseen_releases, total) != total
+            }
+            _ => false,
+        };
         self.any |= lost;
         if lost || changed {
             self.until = self.until.max(Some(event.stamp.at));

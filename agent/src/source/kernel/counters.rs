@@ -4,6 +4,7 @@ use aya::{Ebpf, maps::PerCpuArray};
 use endiod_wire::wire::CpuCounters;
 
 use super::{KernelError, TotalsError, take_map};
+use crate::event::{Cpu, LeftOut};
 
 /// The map's value, as aya wants it.
 #[repr(transparent)]
@@ -13,10 +14,19 @@ struct Value(CpuCounters);
 // SAFETY: CpuCounters is repr(C), integers only, without padding (asserted in wire.rs).
 unsafe impl aya::Pod for Value {}
 
-/// Totals of one CPU since load.
+/// Totals since load, read at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Of every CPU on which a program emitted something.
+    pub(super) cpus: Vec<CpuTotals>,
+    /// Of all CPUs.
+    pub(super) left_out: LeftOut,
+}
+
+/// Totals of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) cpu: u16,
+pub(super) struct CpuTotals {
+    pub(super) cpu: Cpu,
     pub(super) emitted: u64,
     pub(super) dropped: u64,
 }
@@ -31,27 +41,24 @@ impl Counters {
         Ok(Counters { map: take_map(ebpf, "CPUS", PerCpuArray::try_from)? })
     }
 
-    fn values(&self) -> Result<Vec<CpuCounters>, TotalsError> {
+    pub(super) fn read(&self) -> Result<Read, TotalsError> {
         let values = self.map.get(&0, 0).map_err(TotalsError::Counters)?;
-        Ok(values.iter().map(|value| value.0).collect())
+        Ok(sum(values.iter().map(|value| value.0)))
     }
+}
 
-    /// Totals of every CPU on which a program ran.
-    pub(super) fn read(&self) -> Result<impl Iterator<Item = Totals>, TotalsError> {
-        let values = (0u16..).zip(self.values()?);
-        Ok(values.filter_map(|(cpu, value)| {
-            let (emitted, dropped) = (value.emitted.iter().sum(), value.dropped.iter().sum());
-            (emitted > 0).then_some(Totals { cpu, emitted, dropped })
-        }))
+/// Adds up each CPU's lanes, and what all of them left out.
+fn sum(values: impl Iterator<Item = CpuCounters>) -> Read {
+    let mut read = Read::default();
+    for (cpu, value) in (0..).map(Cpu).zip(values) {
+        let (emitted, dropped) = (value.emitted.iter().sum(), value.dropped.iter().sum());
+        if emitted > 0 {
+            read.cpus.push(CpuTotals { cpu, emitted, dropped });
+        }
+        let lanes = value.left_out.into_iter().map(LeftOut);
+        read.left_out = lanes.fold(read.left_out, |sum, lane| sum.and(lane));
     }
-
-    pub(super) fn untracked(&self) -> Result<u64, TotalsError> {
-        Ok(self.values()?.iter().map(|value| value.untracked).sum())
-    }
-
-    pub(super) fn walks_cut(&self) -> Result<u64, TotalsError> {
-        Ok(self.values()?.iter().map(|value| value.walks_cut).sum())
-    }
+    read
 }
 
 /// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK (commit 97306be45fbe); without room, maps
@@ -62,5 +69,39 @@ pub(super) fn raise_memlock_limit() {
     let status = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
     if status != 0 {
         log::debug!("RLIMIT_MEMLOCK not raised: {}", std::io::Error::last_os_error());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use endiod_wire::wire::{BOUNDS, LANES};
+
+    use super::*;
+
+    fn idle() -> CpuCounters {
+        CpuCounters {
+            emitted: [0; LANES],
+            dropped: [0; LANES],
+            left_out: [[0; BOUNDS]; LANES],
+            depth: 0,
+            logged_ns: 0,
+            preempt_count_at: 0,
+            releasing: [0; 8],
+        }
+    }
+
+    #[test]
+    fn lanes_add_up_per_cpu_and_what_was_left_out_over_all() {
+        let mut first = idle();
+        (first.emitted[0], first.emitted[2], first.dropped[2]) = (5, 3, 1);
+        (first.left_out[0][0], first.left_out[2][4]) = (2, 7);
+        let mut third = idle();
+        third.emitted[0] = 4;
+        third.left_out[0][0] = 1;
+        let read = sum([first, idle(), third].into_iter());
+        let cpus = [(0, 8, 1), (2, 4, 0)];
+        let cpus =
+            cpus.map(|(cpu, emitted, dropped)| CpuTotals { cpu: Cpu(cpu), emitted, dropped });
+        assert_eq!(read, Read { cpus: cpus.to_vec(), left_out: LeftOut([3, 0, 0, 0, 7]) });
     }
 }

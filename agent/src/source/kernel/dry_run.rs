@@ -2,13 +2,13 @@
 //! at most one sits in the kernel at any moment and nothing stays.
 
 use super::{
-    Choice, KernelError, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters, load,
-    module::ModuleProbes, offsets, permitted_object,
+    Choice, KernelError, Sizes, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters,
+    load, module::ModuleProbes, offsets, permitted_object,
 };
 use crate::host::Host;
 
-/// The smallest ring: what the programs write meanwhile is read by nobody.
-const RING_BYTES: u32 = 4096;
+/// The smallest: what the programs write meanwhile is read by nobody.
+const SIZES: Sizes = Sizes { ring_bytes: 4096, entries_max: 1 };
 
 /// What became of the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn dry_run(
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
     let constants = offsets::find(types.all(), symbols, version)?;
     counters::raise_memlock_limit();
-    let mut ebpf = load(object, &constants, RING_BYTES)?;
+    let mut ebpf = load(object, &constants, SIZES)?;
     let mut modules = ModuleProbes::new(object, &ebpf, types.all())?;
     let mut attacher = Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
     let (verdicts, misses_counted) = attacher.try_each(choice);

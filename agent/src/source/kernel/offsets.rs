@@ -43,6 +43,7 @@ const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
     ("KIOCB_KI_FLAGS", "kiocb", "ki_flags", DIRECT_IO),
     ("IOV_ITER_COUNT", "iov_iter", "count", DIRECT_IO),
     ("REQUEST_BIO", "request", "bio", &["tp_block_rq_complete"]),
+    ("REQUEST_BIOTAIL", "request", "biotail", &["tp_block_rq_complete"]),
     ("BIO_BI_NEXT", "bio", "bi_next", &["tp_block_rq_complete"]),
     (
         "WORK_FUNC",

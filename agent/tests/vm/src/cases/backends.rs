@@ -1,7 +1,7 @@
 //! Two back ends over one load see the same, as far as both can see it.
 
 use anyhow::{Context as _, Result, ensure};
-use endiod::report::Summary;
+use endiod::{event::ProgramBound, report::Summary};
 
 use super::conservation::{buffered_line, check_misses, check_stream};
 use crate::{
@@ -21,7 +21,7 @@ struct Common {
     programs: &'static [&'static str],
 }
 
-fn event(summary: &Summary, kind: &str) -> u64 {
+pub(super) fn event(summary: &Summary, kind: &str) -> u64 {
     summary.stream.events.get(kind).copied().unwrap_or(0)
 }
 
@@ -135,11 +135,10 @@ pub(crate) fn agree(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let ends = ["ext4_end_bio", "tp_block_rq_complete", "tp_block_bio_complete"];
     let missed = missed_by(&ends, [&fentry, &raw]);
     // A request of more bios than a program walks is told up to there, and counted.
-    let scrape = std::fs::read_to_string(guest.out.join("agree_raw_tp.prom"))?;
-    let cut = http::sum_with(&scrape, "endiod_events_lost_total", "reason=\"walk_bound\"");
+    let cut = raw.left_out(ProgramBound::RequestWalk);
     facts.insert("walks cut".into(), cut.into());
     ensure!(
-        over[0].abs_diff(over[1]) <= missed || cut > 0.0,
+        over[0].abs_diff(over[1]) <= missed || cut > 0,
         "bios over: {over:?}, {missed} hits skipped, no walk cut"
     );
     let handed_over = event(&raw, "work_queued");

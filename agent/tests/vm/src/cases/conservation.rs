@@ -137,7 +137,7 @@ pub(super) fn check_fsyncs(summary: &Summary, calls: u64) -> Result<()> {
 
 /// Two sides of a balance. They must be equal, but for hits that the kernel skipped because the
 /// program was already running on that CPU, and counted: each explains a difference of one.
-fn balanced(
+pub(super) fn balanced(
     summary: &Summary,
     what: &str,
     [left, right]: [u64; 2],

@@ -29,6 +29,8 @@ pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> R
     check_stream(&summary)?;
     ensure!(summary.io_ends.born > 0, "no io_end was born: this run proves nothing");
     ensure!(summary.direct_ios.completed > 0, "no direct write completed: this proves nothing");
+    let told = summary.stream.program_losses.is_some();
+    ensure!(told, "the stream does not tell what the programs left out");
     ensure!(summary.findings.is_empty(), "findings on a healthy kernel: {:?}", summary.findings);
     let bytes = fs::metadata(&path)?.len();
     let events: u64 = summary.stream.events.values().sum();

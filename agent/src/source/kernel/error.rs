@@ -1,0 +1,96 @@
+//! What can go wrong between the agent and the kernel, with the fix where we know it.
+
+use std::io;
+
+use super::{btf, module::ModuleError, offsets::OffsetsError};
+
+/// Why the kernel cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The agent was built without the programs.
+    #[error(
+        "this endiod was built without probes: run `cargo xtask setup`, which gets bpf-linker and a \
+         compiler with the standard library's source, and build again"
+    )]
+    NoPrograms,
+    /// Privileges are missing.
+    #[error("cannot load tracing programs without {missing}: run as root (sudo endiod run)")]
+    Privileges {
+        /// The capabilities.
+        missing: &'static str,
+    },
+    /// The kernel is too old.
+    #[error(
+        "kernel {release} is too old: endiod needs the BPF ring buffer and fentry, 5.10 or newer"
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
+    },
+    /// No type information.
+    #[error(
+        "this kernel shows no BTF at /sys/kernel/btf/vmlinux: it was built without \
+         CONFIG_DEBUG_INFO_BTF, which fentry programs need; use a distribution kernel that has it"
+    )]
+    NoBtf,
+    /// ext4 is neither built in nor loaded.
+    #[error(
+        "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
+    )]
+    Ext4NotLoaded,
+    /// ext4 is a module whose types the kernel does not show.
+    #[error(
+        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its fields \
+         cannot be found; it takes a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a \
+         module built with BTF"
+    )]
+    NoModuleBtf,
+    /// The programs for a module cannot be prepared.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// A constant is missing.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// BTF could not be read.
+    #[error("cannot read the kernel's BTF: {0}")]
+    Btf(#[from] btf::BtfError),
+    /// No program could be attached.
+    #[error("the kernel refused every tracing program; the first, {probe}: {reason}{hint}")]
+    Refused {
+        /// The first probe.
+        probe: &'static str,
+        /// What the kernel said.
+        reason: String,
+        /// The fix, where we know it.
+        hint: String,
+    },
+    /// aya could not load the object.
+    #[error("cannot load the programs' maps: {0}")]
+    Load(String),
+    /// A file of the host could not be read.
+    #[error("cannot read {what}: {source}")]
+    Io {
+        /// What was read.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why it cannot be told what was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    /// The programs' counters cannot be read.
+    #[error("cannot read the programs' counters: {0}")]
+    Counters(#[source] aya::maps::MapError),
+    /// The kernel's counter of skipped hits cannot be read.
+    #[error("cannot read the skipped hits of {program} from /proc/self/fdinfo")]
+    Misses {
+        /// The program.
+        program: &'static str,
+    },
+}
+
+pub(super) fn io_error(what: &'static str, source: io::Error) -> KernelError {
+    KernelError::Io { what, source }
+}
