@@ -117,7 +117,8 @@ mod tests {
     use crate::oracle::property::Property;
 
     fn told(variant: Variant, property: Property) -> String {
-        let core = CompletedList { variant, world: World { io_ends: 1, fsyncs: 1 } };
+        let core =
+            CompletedList { variant, world: World { io_ends: 1, fsyncs: 1, one_cpu: false } };
         let explored = explore(&core);
         story(&core, property, explored.counterexample(property).unwrap())
     }
@@ -133,6 +134,18 @@ mod tests {
             rest = &rest[at..];
         }
         assert!(!told.contains("evict E"), "evict has no part in it\n{told}");
+    }
+
+    #[test]
+    fn a_worker_that_never_yields_is_told_to_keep_the_only_cpu() {
+        let world = World { io_ends: 1, fsyncs: 1, one_cpu: true };
+        let core = CompletedList { variant: Variant::WITHOUT_YIELD, world };
+        let explored = explore(&core);
+        let told = story(&core, Property::Evict, explored.counterexample(Property::Evict).unwrap());
+        let (_, after) = told.split_once("from here on").expect(&told);
+        let mut steps = after.lines().skip(1).take_while(|line| !line.contains("broken"));
+        assert!(after.contains("trylock fails"), "{told}");
+        assert!(steps.all(|line| line.ends_with("i_mutex: P1  CPU: W")), "{told}");
     }
 
     #[test]
