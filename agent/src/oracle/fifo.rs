@@ -31,6 +31,13 @@ impl<const N: usize> Fifo<N> {
         Some(head)
     }
 
+    /// Takes the tail.
+    pub(super) fn pop_last(&mut self) -> Option<u8> {
+        let tail = self.iter().last()?;
+        self.remove(tail);
+        Some(tail)
+    }
+
     pub(super) fn remove(&mut self, item: u8) {
         let before = std::mem::take(self);
         before.iter().filter(|it| *it != item).for_each(|it| self.push(it));
@@ -62,12 +69,12 @@ mod tests {
         let mut list = Fifo::<3>::default();
         [2, 0, 2, 1].into_iter().for_each(|item| list.push(item));
         assert_eq!(list.iter().collect::<Vec<_>>(), [2, 0, 1]);
-        assert_eq!(list.pop(), Some(2));
+        assert_eq!((list.pop(), list.pop_last()), (Some(2), Some(1)));
         list.remove(1);
         let mut other = Fifo::default();
         other.push(0);
         assert_eq!(list, other);
-        assert_eq!((list.pop(), list.pop()), (Some(0), None));
+        assert_eq!((list.pop(), list.pop(), list.pop_last()), (Some(0), None, None));
         assert!(list.is_empty());
     }
 }

@@ -115,6 +115,7 @@ mod tests {
     use crate::oracle::completed_list::{CompletedList, Variant, World};
     use crate::oracle::explore::explore;
     use crate::oracle::property::Property;
+    use crate::oracle::refcounted::{Generation, Refcounted, World as Modern, Write};
 
     fn told(variant: Variant, property: Property) -> String {
         let core =
@@ -146,6 +147,20 @@ mod tests {
         let mut steps = after.lines().skip(1).take_while(|line| !line.contains("broken"));
         assert!(after.contains("trylock fails"), "{told}");
         assert!(steps.all(|line| line.ends_with("i_mutex: P1  CPU: W")), "{told}");
+    }
+
+    #[test]
+    fn a_conversion_that_hangs_holds_up_the_other_inode_of_the_superblock() {
+        let write = Write::of(1);
+        let world = Modern { inodes: 2, hangs: true, ..Modern::two(write, write) };
+        let core = Refcounted { generation: Generation::G6, world, mutant: None };
+        let explored = explore(&core);
+        let way = explored.counterexample(Property::Deadlock).unwrap();
+        let told = story(&core, Property::Deadlock, way);
+        let last = told.lines().rev().nth(1).unwrap();
+        assert!(last.contains("the conversion of a hangs"), "{told}");
+        assert!(last.contains("b: n=0 writeback=1") && last.ends_with("b's work queued"), "{told}");
+        assert!(told.contains("fsync b") && !told.contains("evict b"), "{told}");
     }
 
     #[test]
