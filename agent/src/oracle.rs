@@ -17,6 +17,7 @@
 pub mod claims;
 pub mod completed_list;
 pub mod explore;
+mod fifo;
 pub mod in_step;
 pub mod property;
 pub mod refcounted;

@@ -21,10 +21,16 @@
 //!
 //! [`Variant`] takes the halves of commit 491caa43639a out: rule 2 and the first look of rule 3 are
 //! its first half, rule 4 is its second. A step is a critical section, a plain load or a plain
-//! store. The work queue runs one work at a time, in order (`max_active` 1). evict
-//! (`ext4_evict_inode`, 3.2) begins when the last fsync has returned: it flushes, then waits until no
-//! io_end lives. Nothing here is bounded but the number of io_ends and tasks: the worker may requeue
-//! for ever. Memory is not reused after it is freed.
+//! store; a plain store in the middle of a critical section, which nobody makes with both halves in,
+//! is left out: only QUEUED could be lost by it. The work queue runs one work at a time, in order
+//! (`max_active` 1). evict (`ext4_evict_inode`, 3.2) begins when the last fsync has returned: it
+//! flushes, then waits until no io_end lives. Nothing here is bounded but the number of io_ends and
+//! tasks: the worker may requeue for ever. Memory is not reused after it is freed.
+//!
+//! **Yield** is a step that touches nothing, so no safety hangs on it. What hangs on it is that a
+//! worker which requeues for ever lets the flusher go on that it waits for: see [`World::one_cpu`], in
+//! which a worker that never yields keeps evict from returning. A decision by the new value yields
+//! at the first requeue too: that breaks [`Property::Yield`] and no other.
 
 mod flush;
 #[cfg(test)]
@@ -55,12 +61,16 @@ pub enum Mutant {
     WorkDropped,
     /// The interrupt queues the work before it lists the io_end.
     QueuedBeforeListed,
+    /// The worker decides to yield by the flag as it is after the requeue.
+    YieldsByNewValue,
+    /// The worker never yields.
+    NeverYields,
 }
 
 /// A core that is wrong on purpose, the world that shows it and the property that it breaks.
 pub const MUTANTS: &[(Variant, World, Property)] = &[
     (Variant::WITHOUT_IN_FSYNC, SMALL, Property::FreedInUse),
-    (mutant(Mutant::QueuedBeforeListed), World { io_ends: 1, fsyncs: 0 }, Property::UsedAfterFree),
+    (mutant(Mutant::QueuedBeforeListed), World { fsyncs: 0, ..SMALL }, Property::UsedAfterFree),
     (mutant(Mutant::ClaimLeavesListed), SMALL, Property::Converted),
     (mutant(Mutant::FlusherFrees), SMALL, Property::FreedOnce),
     (Variant::QUEUED_UNLOCKED, SMALL, Property::UpdateLost),
@@ -68,9 +78,11 @@ pub const MUTANTS: &[(Variant, World, Property)] = &[
     (mutant(Mutant::FlushWithoutMutex), SMALL, Property::FsyncEarly),
     (mutant(Mutant::WorkDropped), SMALL, Property::Deadlock),
     (mutant(Mutant::InFsyncKept), SMALL, Property::Evict),
+    (mutant(Mutant::YieldsByNewValue), SMALL, Property::Yield),
+    (Variant::WITHOUT_YIELD, World { one_cpu: true, ..SMALL }, Property::Evict),
 ];
 
-const SMALL: World = World { io_ends: 1, fsyncs: 1 };
+const SMALL: World = World { io_ends: 1, fsyncs: 1, one_cpu: false };
 
 const fn mutant(mutant: Mutant) -> Variant {
     Variant { mutant: Some(mutant), ..Variant::FIXED }
@@ -96,7 +108,8 @@ impl Core for CompletedList {
         for object in 0..self.world.io_ends {
             out.extend(self.interrupt(state, object));
         }
-        for flusher in 0..=self.world.fsyncs {
+        let flushers = if state.on_cpu { 0..0 } else { 0..self.world.fsyncs + 1 };
+        for flusher in flushers {
             out.extend(self.flush(state, flusher));
         }
         out.extend(self.work(state));

@@ -11,7 +11,8 @@
 //! **Fairness.** "From every reachable state a done state is reachable" is, in a finite world, the
 //! same as: evict returns in every run in which a step that is possible again and again is taken at
 //! last. So the worker and the flusher are assumed fair, and nothing else is: a run that only loops
-//! without a way out is found, one that merely may loop for long is not a fault.
+//! without a way out is found, one that merely may loop for long is not a fault. A scheduler that is
+//! not fair belongs to the core, as steps that are not possible while another has the CPU.
 //!
 //! A broken property does not end a branch: what comes after bug 1 is explored too, so that one
 //! property never hides another. The explorer must never know a core; it is bounded by

@@ -1,6 +1,6 @@
 //! The properties that every core is held to, by name.
 //!
-//! The first eight are safety: a step breaks them, or no step does. [`Property::Deadlock`] and
+//! The first ten are broken by a step, or by none. [`Property::Deadlock`] and
 //! [`Property::Evict`] are decided by the explorer from the shape of the whole graph.
 
 macro_rules! properties {
@@ -37,6 +37,7 @@ properties! {
     FsyncEarly = "fsync_after_conversion", "fsync returns only once what it waited for is converted.";
     FailedConverted = "no_failed_conversion", "Nothing is converted after one of its writes failed.";
     HandleLeaked = "handle_settled", "No io_end is freed with its reserved journal handle.";
+    Yield = "yield_decided_by_old", "A worker that requeues yields if, and only if, it had requeued that io_end before.";
     Deadlock = "no_deadlock", "As long as something is unfinished, somebody can take a step.";
     Evict = "evict_returns", "From every state one is reachable in which evict returned and every io_end is freed.";
 }

@@ -115,9 +115,11 @@ mod tests {
     use crate::oracle::completed_list::{CompletedList, Variant, World};
     use crate::oracle::explore::explore;
     use crate::oracle::property::Property;
+    use crate::oracle::refcounted::{Generation, Refcounted, World as Modern, Write};
 
     fn told(variant: Variant, property: Property) -> String {
-        let core = CompletedList { variant, world: World { io_ends: 1, fsyncs: 1 } };
+        let core =
+            CompletedList { variant, world: World { io_ends: 1, fsyncs: 1, one_cpu: false } };
         let explored = explore(&core);
         story(&core, property, explored.counterexample(property).unwrap())
     }
@@ -133,6 +135,32 @@ mod tests {
             rest = &rest[at..];
         }
         assert!(!told.contains("evict E"), "evict has no part in it\n{told}");
+    }
+
+    #[test]
+    fn a_worker_that_never_yields_is_told_to_keep_the_only_cpu() {
+        let world = World { io_ends: 1, fsyncs: 1, one_cpu: true };
+        let core = CompletedList { variant: Variant::WITHOUT_YIELD, world };
+        let explored = explore(&core);
+        let told = story(&core, Property::Evict, explored.counterexample(Property::Evict).unwrap());
+        let (_, after) = told.split_once("from here on").expect(&told);
+        let mut steps = after.lines().skip(1).take_while(|line| !line.contains("broken"));
+        assert!(after.contains("trylock fails"), "{told}");
+        assert!(steps.all(|line| line.ends_with("i_mutex: P1  CPU: W")), "{told}");
+    }
+
+    #[test]
+    fn a_conversion_that_hangs_holds_up_the_other_inode_of_the_superblock() {
+        let write = Write::of(1);
+        let world = Modern { inodes: 2, hangs: true, ..Modern::two(write, write) };
+        let core = Refcounted { generation: Generation::G6, world, mutant: None };
+        let explored = explore(&core);
+        let way = explored.counterexample(Property::Deadlock).unwrap();
+        let told = story(&core, Property::Deadlock, way);
+        let last = told.lines().rev().nth(1).unwrap();
+        assert!(last.contains("the conversion of a hangs"), "{told}");
+        assert!(last.contains("b: n=0 writeback=1") && last.ends_with("b's work queued"), "{told}");
+        assert!(told.contains("fsync b") && !told.contains("evict b"), "{told}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It must never decide what may happen: that is in the actors' own files.
 
 use super::Mutant;
+use crate::oracle::fifo::Fifo;
 
 /// Flags of `io->flag` that the completion uses; UNWRITTEN is set throughout.
 pub(super) mod flag {
@@ -35,6 +36,9 @@ impl Variant {
     /// Its second half is left out: bug 2 stays.
     pub const QUEUED_UNLOCKED: Variant =
         Variant { in_fsync: true, queued_under_lock: false, mutant: None };
+    /// Fixed, but its worker never yields.
+    pub const WITHOUT_YIELD: Variant =
+        Variant { mutant: Some(Mutant::NeverYields), ..Variant::FIXED };
 }
 
 /// How many of each. At most 2 io_ends of one inode and 2 fsyncs.
@@ -44,6 +48,9 @@ pub struct World {
     pub io_ends: u8,
     /// Tasks that call fsync once.
     pub fsyncs: u8,
+    /// All tasks share a CPU, and the worker is not preempted: until it sleeps in a conversion,
+    /// yields or has no work left, nobody but the interrupt runs.
+    pub one_cpu: bool,
 }
 
 /// An actor.
@@ -60,51 +67,13 @@ impl Lane {
     }
 }
 
-/// At most two numbers, in order, none twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Fifo {
-    len: u8,
-    items: [u8; 2],
-}
-
-impl Fifo {
-    pub(super) fn push(&mut self, item: u8) {
-        if !self.contains(item) {
-            self.items[usize::from(self.len)] = item;
-            self.len += 1;
-        }
-    }
-
-    pub(super) fn remove(&mut self, item: u8) {
-        if self.contains(item) {
-            let other = self.iter().find(|it| *it != item);
-            *self = Fifo::default();
-            other.into_iter().for_each(|other| self.push(other));
-        }
-    }
-
-    pub(super) fn first(&self) -> Option<u8> {
-        self.iter().next()
-    }
-
-    pub(super) fn contains(&self, item: u8) -> bool {
-        self.iter().any(|it| it == item)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
-        self.items.into_iter().take(usize::from(self.len))
-    }
-}
-
 /// One io_end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct IoEnd {
     /// Bits of [`flag`].
     pub(super) flag: u8,
+    /// Its work was requeued: what QUEUED should say.
+    pub(super) requeued: bool,
     /// Its write completed: it was listed.
     pub(super) completed: bool,
     /// Lanes whose claim on it is open, a bit each.
@@ -169,7 +138,10 @@ pub(super) enum Flush {
 pub(super) enum Worker {
     Idle,
     Running(u8),
-    Requeueing(u8),
+    /// Whether it will yield.
+    Requeueing(u8, bool),
+    /// It requeued and found QUEUED set.
+    Yielding(u8),
     /// Unfixed: it requeued and will read the flag.
     Loading(u8),
     /// Unfixed: it yielded and will read the flag again.
@@ -186,15 +158,17 @@ pub(super) enum Worker {
 pub struct State {
     pub(super) io: [IoEnd; 2],
     /// `i_completed_io_list`.
-    pub(super) list: Fifo,
+    pub(super) list: Fifo<2>,
     /// Works that are queued and not running.
-    pub(super) works: Fifo,
+    pub(super) works: Fifo<2>,
     /// Who holds the inode mutex.
     pub(super) mutex: Option<Lane>,
     pub(super) interrupts: [Interrupt; 2],
     pub(super) flushers: [Flush; 3],
     pub(super) owed: [u8; 3],
     pub(super) worker: Worker,
+    /// The worker has the only CPU.
+    pub(super) on_cpu: bool,
 }
 
 impl State {
@@ -209,6 +183,7 @@ impl State {
             flushers: [Flush::Outside; 3],
             owed: [0; 3],
             worker: Worker::Idle,
+            on_cpu: false,
         }
     }
 
@@ -231,6 +206,9 @@ impl State {
         let mut text = io_ends.collect::<Vec<_>>().join("  ");
         if let Some(holder) = self.mutex {
             text += &format!("  i_mutex: {}", holder.name());
+        }
+        if self.on_cpu {
+            text += "  CPU: W";
         }
         text
     }

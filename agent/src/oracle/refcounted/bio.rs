@@ -8,83 +8,80 @@
 //! A bio that is chained has its writeback cleared by the release; one that is not clears it itself,
 //! after its put.
 
-use super::state::{Bio, Closing, Generation, State, flag};
-use super::{Lane, Mutant, Refcounted};
+use super::state::{Bio, Closing, Flag, IoEnd, State, flag};
+use super::world::Generation;
+use super::{Mutant, On, Refcounted};
 use crate::oracle::explore::Step;
 use crate::oracle::property::Property;
 
 impl Refcounted {
-    /// The next step of one bio, if it can take one.
-    pub(super) fn bio(&self, state: &State, at: u8) -> Option<Step<State>> {
-        let (me, lane) = (usize::from(at), Lane::bio(at));
+    /// The next step of one bio of an io_end, if it can take one.
+    pub(super) fn bio(&self, state: &State, io: u8, at: u8) -> Option<Step<State>> {
+        let (me, on) = (usize::from(at), On::bio(io, at));
         let mut next = *state;
-        let fails = self.world.bios.failing & 1 << at != 0;
+        let now = next.io_mut(io);
+        let fails = self.world.write(io).failing & 1 << at != 0;
         let late = fails && self.is(Mutant::FailedAfterPut);
-        let (what, bio) = match state.bios[me] {
+        let (what, bio) = match state.io(io).bios[me] {
             Bio::Unborn | Bio::Done => return None,
             Bio::InFlight => {
-                next.failed |= u8::from(fails) << at;
+                now.failed |= u8::from(fails) << at;
                 let marks = fails && self.generation.marks_failures() && !late;
                 let what = if fails { "ext4_end_bio: it failed" } else { "ext4_end_bio" };
                 (what, if marks { Bio::Failing } else { Bio::Deciding })
             }
-            Bio::Failing => ("load flag", Bio::Marking(state.flag)),
-            Bio::Marking(loaded) => return Some(self.mark(state, at, loaded, Bio::Deciding)),
+            Bio::Failing => ("load flag of {}", Bio::Marking(now.flag)),
+            Bio::Marking(loaded) => return Some(self.mark(state, on, at, loaded, Bio::Deciding)),
             Bio::Deciding => {
-                let chains = self.chains(state);
-                next.chained |= u8::from(chains) << at;
-                if self.is(Mutant::WritebackClearedEarly) {
-                    next.writeback &= !(1 << at);
+                let chains = self.chains(now);
+                if chains {
+                    now.chain.push(at);
                 }
-                let what =
-                    if chains { "chain the bio to the io_end" } else { "leave the bio unchained" };
+                if self.is(Mutant::WritebackClearedEarly) {
+                    now.writeback &= !(1 << at);
+                }
+                let what = if chains { "chain the bio to {}" } else { "leave the bio unchained" };
                 (what, Bio::Putting(chains))
             }
             Bio::Putting(chained) => {
-                next.count -= 1;
-                let bio = if self.is(Mutant::PutNotAtomic) {
-                    Bio::Closing(chained, Closing::Testing)
-                } else if next.count == 0 {
-                    Bio::Closing(chained, Closing::Final)
-                } else {
-                    after(chained, late)
-                };
-                ("ext4_put_io_end_defer", bio)
+                let closing = self.put(&mut next, io);
+                let bio = closing.map_or(after(chained, late), |it| Bio::Closing(chained, it));
+                ("ext4_put_io_end_defer {}", bio)
             }
             Bio::Closing(chained, closing) => {
-                let (mut step, closing) = self.close(state, lane, closing, true);
-                step.next.bios[me] = match closing {
+                let (mut step, closing) = self.close(state, on, closing, true);
+                step.next.io_mut(io).bios[me] = match closing {
                     Closing::Over => after(chained, late),
                     closing => Bio::Closing(chained, closing),
                 };
                 return Some(step);
             }
-            Bio::LateFailing(chained) => ("load flag", Bio::LateMarking(chained, state.flag)),
+            Bio::LateFailing(chained) => ("load flag of {}", Bio::LateMarking(chained, now.flag)),
             Bio::LateMarking(chained, loaded) => {
-                let mut step = self.mark(state, at, loaded, after(chained, false));
+                let mut step = self.mark(state, on, at, loaded, after(chained, false));
                 step.broken.note(Property::WriteRule, true);
                 return Some(step);
             }
             Bio::Finishing => {
-                next.writeback &= !(1 << at);
-                next.bios[me] = Bio::Done;
-                return Some(self.step(lane, "ext4_finish_bio: clear writeback", next));
+                now.writeback &= !(1 << at);
+                now.bios[me] = Bio::Done;
+                return Some(self.step(on, "ext4_finish_bio: clear writeback", next));
             }
         };
-        next.bios[me] = bio;
-        Some(self.touch(state, lane, what, next))
+        next.io_mut(io).bios[me] = bio;
+        Some(self.touch(state, on, what, next))
     }
 
-    fn mark(&self, state: &State, at: u8, loaded: u8, then: Bio) -> Step<State> {
+    fn mark(&self, state: &State, on: On, at: u8, loaded: Flag, then: Bio) -> Step<State> {
         let mut before = *state;
-        before.bios[usize::from(at)] = then;
-        self.store(&before, Lane::bio(at), (loaded, flag::FAILED, true), "store flag | FAILED")
+        before.io_mut(on.io).bios[usize::from(at)] = then;
+        self.store(&before, on, (loaded, flag::FAILED, true), "store flag of {} | FAILED")
     }
 
     /// Does the bio's writeback wait for the release?
-    fn chains(&self, state: &State) -> bool {
-        let unwritten = state.flag & flag::UNWRITTEN != 0;
-        let aborts = state.flag & flag::FAILED != 0 && self.world.data_err_abort;
+    fn chains(&self, io: &IoEnd) -> bool {
+        let unwritten = io.flag & flag::UNWRITTEN != 0;
+        let aborts = io.flag & flag::FAILED != 0 && self.world.data_err_abort;
         match self.generation {
             Generation::G4c | Generation::G4d => unwritten,
             Generation::G5 | Generation::G6 => unwritten || aborts,

@@ -1,80 +1,74 @@
 //! One round of `ext4_writepages`: attach bios, set UNWRITTEN when a range is mapped, put.
 //!
 //! ```text
-//!   Attaching (early bios) ─► load flag ─► Marking: store UNWRITTEN ─► Attaching ─► Putting ─► …
+//!   Mapping (early bios) ─► load flag ─► Marking: store UNWRITTEN ─► Attaching ─► put ─► Closing, Done
 //! ```
 //!
 //! It must never touch the io_end after its put, unless that was the last one.
 
 use super::state::{Bio, Closing, State, Submitter, flag};
-use super::{Lane, Mutant, Refcounted};
+use super::{Mutant, On, Refcounted};
 use crate::oracle::explore::Step;
 
 impl Refcounted {
-    /// The submitter's next step, if it can take one.
-    pub(super) fn submit(&self, state: &State) -> Option<Step<State>> {
+    /// The next step of the submitter of an io_end, if it can take one.
+    pub(super) fn submit(&self, state: &State, io: u8) -> Option<Step<State>> {
+        let (on, write) = (On::submitter(io), self.world.write(io));
         let mut next = *state;
-        match state.submitter {
-            Submitter::Attaching(attached) => Some(self.attach_or_map(state, attached)),
-            Submitter::Marking(loaded) => {
-                next.submitter = Submitter::Attaching(self.early());
-                let what = "store flag | UNWRITTEN";
-                Some(self.store(&next, Lane::SUBMITTER, (loaded, flag::UNWRITTEN, true), what))
+        match state.io(io).submitter {
+            Submitter::Mapping(attached) if attached < write.early => {
+                Some(self.attach(state, on, attached, Submitter::Mapping(attached + 1)))
             }
-            Submitter::Putting => {
-                next.count -= 1;
-                next.submitter = if self.is(Mutant::PutNotAtomic) {
-                    Submitter::Closing(Closing::Testing)
-                } else if next.count == 0 {
-                    Submitter::Closing(Closing::Final)
-                } else {
-                    Submitter::Done
-                };
-                let what = if self.world.submitter_defers {
-                    "ext4_put_io_end_defer"
-                } else {
-                    "ext4_put_io_end"
-                };
-                Some(self.touch(state, Lane::SUBMITTER, what, next))
+            Submitter::Mapping(_) => {
+                next.io_mut(io).handle = true;
+                next.io_mut(io).submitter = Submitter::Marking(state.io(io).flag);
+                Some(self.touch(state, on, "map, take a handle, load flag of {}", next))
+            }
+            Submitter::Marking(loaded) => {
+                next.io_mut(io).submitter = Submitter::Attaching(write.early);
+                let what = "store flag of {} | UNWRITTEN";
+                Some(self.store(&next, on, (loaded, flag::UNWRITTEN, true), what))
+            }
+            Submitter::Attaching(attached) if attached < write.bios => {
+                Some(self.attach(state, on, attached, Submitter::Attaching(attached + 1)))
+            }
+            Submitter::Attaching(_) => {
+                let then = self.put(&mut next, io);
+                next.io_mut(io).submitter = then.map_or(Submitter::Done, Submitter::Closing);
+                let what =
+                    if write.defers { "ext4_put_io_end_defer {}" } else { "ext4_put_io_end {}" };
+                Some(self.touch(state, on, what, next))
             }
             Submitter::Closing(closing) => {
-                let defers = self.world.submitter_defers;
-                let mut step = self.close(state, Lane::SUBMITTER, closing, defers);
-                step.0.next.submitter = match step.1 {
+                let (mut step, then) = self.close(state, on, closing, write.defers);
+                step.next.io_mut(io).submitter = match then {
                     Closing::Over => Submitter::Done,
                     closing => Submitter::Closing(closing),
                 };
-                Some(step.0)
+                Some(step)
             }
             Submitter::Done => None,
         }
     }
 
-    fn early(&self) -> u8 {
-        self.world.bios.early.count_ones() as u8
+    /// Takes a reference for the next bio and submits it.
+    fn attach(&self, state: &State, on: On, attached: u8, then: Submitter) -> Step<State> {
+        let mut next = *state;
+        let io = next.io_mut(on.io);
+        io.count += i8::from(!self.is(Mutant::NoReference));
+        io.writeback |= 1 << attached;
+        io.bios[usize::from(attached)] = Bio::InFlight;
+        io.submitter = then;
+        self.touch(state, on, "get {}, submit_bio", next)
     }
 
-    /// The early bios, then the mapping, then the others.
-    fn attach_or_map(&self, state: &State, attached: u8) -> Step<State> {
-        let mut next = *state;
-        if attached == self.early() && self.world.unwritten && !state.handle && state.freed == 0 {
-            next.handle = true;
-            next.submitter = Submitter::Marking(state.flag);
-            return self.touch(
-                state,
-                Lane::SUBMITTER,
-                "map a range, take a handle, load flag",
-                next,
-            );
+    /// Drops a reference; where that leads, if it was the last.
+    pub(super) fn put(&self, next: &mut State, io: u8) -> Option<Closing> {
+        let io = next.io_mut(io);
+        io.count -= 1;
+        if self.is(Mutant::PutNotAtomic) {
+            return Some(Closing::Testing);
         }
-        if attached == self.world.bios.count {
-            next.submitter = Submitter::Putting;
-            return self.step(Lane::SUBMITTER, "is through with the round", next);
-        }
-        next.count += i8::from(!self.is(Mutant::NoReference));
-        next.writeback |= 1 << attached;
-        next.bios[usize::from(attached)] = Bio::InFlight;
-        next.submitter = Submitter::Attaching(attached + 1);
-        self.touch(state, Lane::SUBMITTER, "submit_bio with a reference", next)
+        (io.count == 0).then_some(Closing::Final)
     }
 }
