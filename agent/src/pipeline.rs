@@ -22,6 +22,7 @@ use crate::{
     detect::{Detectors, Rule, Verdict},
     event::{Backend, Body, DevId, Event, Name, ProbeId, ProgramBound},
     finding::{AddressKey, Finding},
+    generation::Upstream,
     lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
@@ -61,6 +62,24 @@ fn oracle_can_judge(witnesses: &Witnesses) -> bool {
     let by_fentry = |witness: &Witness| witnesses.get(*witness) == Some(Backend::Fentry);
     ORACLE_NEEDS.iter().all(by_fentry)
         && ORACLE_TAKES.iter().all(|witness| !witnesses.sees(*witness) || by_fentry(witness))
+}
+
+/// The probe without which bios of enciphered files are attached unseen, and the first kernel on which
+/// they are (block/blk-crypto.c): before, `submit_bio` sees every bio.
+const ENCIPHERED: (&str, (u32, u32)) = ("__blk_crypto_submit_bio", (7, 0));
+
+/// May a bio be attached that no probe sees? By what became of the probe; a recording of an agent that
+/// knew of none says nothing of it.
+fn bios_unseen(fate: Option<ProbeFate>, by: Option<Backend>, release: Option<&str>) -> bool {
+    let (_, since) = ENCIPHERED;
+    match fate {
+        Some(ProbeFate::Absent) => false,
+        Some(ProbeFate::Attached | ProbeFate::Failed) => by != Some(Backend::Fentry),
+        None => {
+            let upstream = release.and_then(Upstream::parse);
+            upstream.is_none_or(|upstream| upstream.series >= since)
+        }
+    }
 }
 
 /// Takes wire bytes, keeps what they say.
@@ -251,7 +270,9 @@ impl Pipeline {
 
     fn attach(&mut self, probe: ProbeId, backend: Option<Backend>, failed: bool) {
         self.totals.probe(probe, ProbeFate::of(backend, failed));
-        let (Some(row), Some(backend)) = (probes::probe(probe), backend) else { return };
+        let (Some(row), Some(backend)) = (probes::probe(probe), backend) else {
+            return self.bios_changed(&self.witnesses());
+        };
         self.meter.probe(probe, row.function, backend.label());
         if !self.attached.contains(&probe) {
             self.attached.push(probe);
@@ -267,7 +288,8 @@ impl Pipeline {
 
     /// What is witnessed has changed: for the model, the rules and the rows that can be filled.
     fn probes_changed(&mut self) {
-        let witnesses = Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)));
+        let witnesses = self.witnesses();
+        self.bios_changed(&witnesses);
         self.lifecycle.set_witnesses(&witnesses);
         self.oracle.set_claim_probe(witnesses.sees(Witness::Claim));
         self.oracle.set_witnessed(oracle_can_judge(&witnesses));
@@ -277,11 +299,26 @@ impl Pipeline {
             self.meter.arm(*rule, &self.detectors);
         }
     }
+
+    fn witnesses(&self) -> Witnesses {
+        Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)))
+    }
+
+    /// Whether all bios are seen attached may have changed.
+    fn bios_changed(&mut self, witnesses: &Witnesses) {
+        let release = self.release.map(|release| release.to_string());
+        let fate = self.totals.fate(ENCIPHERED.0);
+        let by = witnesses.get(Witness::AttachEnciphered);
+        self.oracle.set_bios_unseen(bios_unseen(fate, by, release.as_deref()));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, ORACLE_NEEDS, ORACLE_TAKES, Witnesses, oracle_can_judge};
+    use super::{
+        Backend, ENCIPHERED, ORACLE_NEEDS, ORACLE_TAKES, ProbeFate, Witnesses, bios_unseen,
+        oracle_can_judge, probes,
+    };
 
     #[test]
     fn the_oracle_judges_by_fentry_alone() {
@@ -295,5 +332,30 @@ mod tests {
                 assert_eq!(oracle_can_judge(&witnesses), spared, "{witness:?} by {by:?}");
             }
         }
+    }
+
+    #[test]
+    fn enciphered_bios_are_unseen_where_their_probe_should_be_and_is_not() {
+        let release = |release| bios_unseen(None, None, Some(release));
+        assert!(
+            !release("6.18.15+deb13-cloud-amd64") && release("7.0.0") && release("7.3.4+deb13")
+        );
+        assert!(bios_unseen(None, None, None), "nobody knows");
+        let newest = Some("7.3.4");
+        for (fate, by, unseen) in [
+            (ProbeFate::Attached, Some(Backend::Fentry), false),
+            (ProbeFate::Attached, Some(Backend::Kprobe), true),
+            (ProbeFate::Failed, None, true),
+            (ProbeFate::Failed, Some(Backend::Kprobe), true),
+            (ProbeFate::Absent, None, false),
+        ] {
+            assert_eq!(bios_unseen(Some(fate), by, newest), unseen, "{fate:?} {by:?}");
+        }
+        let row = probes::PROBES.iter().find(|probe| probe.program == ENCIPHERED.0);
+        let row = row.expect("it is a row of the table");
+        assert_eq!(
+            (row.hook, row.witness),
+            (probes::Hook::Entry, probes::Witness::AttachEnciphered)
+        );
     }
 }

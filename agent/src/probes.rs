@@ -46,6 +46,8 @@ pub enum Witness {
     Birth,
     Range,
     Attach,
+    /// A bio that is to be enciphered is attached, where that is seen in another place.
+    AttachEnciphered,
     BioEnd,
     Put,
     PutDefer,
@@ -186,6 +188,8 @@ probes! {
     Kprobe kprobe_ext4_convert_unwritten_io_end_vec, ext4_convert_unwritten_io_end_vec, ConvertBegin, Always, "conversion begins", "claims before 6.15 unknown";
     Kprobe kprobe_ext4_release_io_end, ext4_release_io_end, Release, Always, "release", "no life is ever complete";
     Kprobe kprobe_ext4_end_io_rsv_work, ext4_end_io_rsv_work, WorkerBegin, Always, "worker begins", "worker runs unknown";
+    Entry __blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
+    Kprobe kprobe_blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
 }
 
 /// The probe with that number on the wire.
@@ -204,7 +208,8 @@ mod tests {
                 Hook::Entry => probe.function.to_owned(),
                 Hook::Exit => format!("{}_exit", probe.function),
                 Hook::Tracepoint => format!("tp_{}", probe.function),
-                Hook::Kprobe => format!("kprobe_{}", probe.function),
+                // Two underscores in the middle are no name to rustc.
+                Hook::Kprobe => format!("kprobe_{}", probe.function.trim_start_matches('_')),
             };
             assert_eq!(probe.program, expected);
         }

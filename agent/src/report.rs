@@ -54,8 +54,8 @@ pub struct Core {
     pub allowed: u64,
     /// It has none, and nothing was lost.
     pub diverged: u64,
-    /// Something was lost, the birth was not seen, a probe is missing or is not fentry, or it does
-    /// not describe this kernel.
+    /// Something was lost, its birth or a bio of it was not seen, a probe is missing or is not fentry, or
+    /// it does not describe this kernel.
     pub could_not_tell: u64,
     /// States that explain an io_end after an event, in the mean.
     pub states_mean: f64,

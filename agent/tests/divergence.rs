@@ -95,7 +95,13 @@ fn seen(body: &Body) -> Option<Seen> {
 
 /// Does a core have a run with these events? Both are asked.
 fn diverges(life: &Life, events: &[Event]) -> [bool; 2] {
+    diverges_where(life, events, false)
+}
+
+/// The same, where bios may be attached that no probe sees, or not.
+fn diverges_where(life: &Life, events: &[Event], bios_unseen: bool) -> [bool; 2] {
     let mut oracle = Oracle::default();
+    oracle.set_bios_unseen(bios_unseen);
     oracle.set_claim_probe(life.claims);
     oracle.set_witnessed(true);
     oracle.observe(&life.host);
@@ -122,6 +128,33 @@ fn while_a_probe_is_missing_nothing_is_judged() {
             assert!(tally.outcome(Outcome::CouldNotTell) > 0);
         }
     }
+}
+
+/// Some or all bios of a real life are attached unseen: known to be possible, nothing diverges; not
+/// known, each looks like an end too many.
+#[test]
+fn bios_attached_unseen_diverge_only_where_every_bio_should_be_seen() {
+    let mut random = Random::new(74);
+    let mut judged = 0;
+    for life in &lives() {
+        let is_attach = |event: &Event| matches!(event.body, Body::BioAttach { .. });
+        let all = life.events.iter().filter(|event| is_attach(event)).count();
+        if all == 0 {
+            continue;
+        }
+        // At least the first.
+        let hidden = 1 | random.below(1 << all);
+        let (mut at, mut events) = (0, life.events.clone());
+        events.retain(|event| {
+            let hides = is_attach(event) && hidden >> at & 1 == 1;
+            at += u32::from(is_attach(event));
+            !hides
+        });
+        assert_eq!(diverges_where(life, &events, true), [false; 2], "{events:#?}");
+        assert_eq!(diverges_where(life, &events, false), [true; 2], "{events:#?}");
+        judged += 1;
+    }
+    assert!(judged > 500, "only {judged} lives have bios");
 }
 
 /// A HOST: numbers begin anew, so the old stream's lives are neither judged nor mistaken for the next.

@@ -10,3 +10,5 @@ mod stream;
 mod streams;
 #[path = "pipeline/totals.rs"]
 mod totals;
+#[path = "pipeline/unseen_bios.rs"]
+mod unseen_bios;

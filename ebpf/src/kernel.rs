@@ -55,6 +55,8 @@ constants! {
     BIO_BI_SECTOR: u32,
     /// `bio.bi_iter.bi_size`.
     BIO_BI_SIZE: u32,
+    /// `bio.bi_crypt_context` where `__blk_crypto_submit_bio` sees enciphered bios first (7.0 on), else 0.
+    BIO_BI_CRYPT_CONTEXT: u32,
     /// `file.f_inode`.
     FILE_F_INODE: u32,
     /// `kiocb.ki_filp`.

@@ -41,7 +41,7 @@ acts! {
     Birth = "birth", "ext4_init_io_end", Birth;
     /// A range was added.
     Range = "range", "ext4_alloc_io_end_vec", Range;
-    /// A bio was submitted.
+    /// A bio was submitted; from 7.0 on one to be enciphered by `__blk_crypto_submit_bio`.
     Attach = "attach", "submit_bio", Attach;
     /// A bio completed.
     BioEnd = "bio_end", "ext4_end_bio", BioEnd;

@@ -214,7 +214,7 @@ pub const METRICS: &[MetricRow] = &[
     row("endiod_detector_degraded", Type::Gauge, Unit::Flag, &[RULE, names("reason", "what limits the rule", REASONS_MAX)], Scope::Rules,
         "1 while a rule cannot watch, or can watch only in part, by reason; absent when nothing limits it."),
     row("endiod_oracle_events_total", Type::Counter, Unit::Count("events"), &[fixed("core", ORACLE_CORES), fixed("outcome", ORACLE_OUTCOMES)], Scope::IoEnd,
-        "Events of io_ends as a reference core judged them. allowed: it has a run with this event; diverged: it has none, and nothing was lost; could_not_tell: something was lost, the birth was not seen, a probe is missing or is not fentry, or no core describes this kernel."),
+        "Events of io_ends as a reference core judged them. allowed: it has a run with this event; diverged: it has none, and nothing was lost; could_not_tell: something was lost, its birth or a bio was not seen, a probe is missing or is not fentry, or no core describes this kernel."),
     row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tp` or `kprobe`")], Scope::Agent,
         "What an attached probe is attached to, and how."),
     row("endiod_probe_attached", Type::Gauge, Unit::Flag, &[PROBE], Scope::Agent,

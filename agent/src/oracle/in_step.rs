@@ -17,7 +17,9 @@
 //! was told. Any state explains such an io_end, and nothing is judged of it; a divergence is held
 //! until the TICK that shows that nothing was lost. An io_end whose birth was not seen is not
 //! judged, nor is anything of a generation that no core describes, or while a probe is missing or is
-//! not fentry's. A HOST begins a new stream: what is open then is forgotten.
+//! not fentry's. Where bios may be attached unseen (those of enciphered files, from 7.0 on, without
+//! their probe), a life that shows one is not judged from there on; where every bio is seen attached,
+//! an end too many diverges. A HOST begins a new stream: what is open then is forgotten.
 //!
 //! This module must never share code with `lifecycle` or `detect`. It allocates nothing per event;
 //! its table is bounded by [`limits::ORACLE_LIVES_MAX`]: a life that finds no room is counted as one that
@@ -40,6 +42,7 @@ use crate::limits;
 
 use doubt::Doubt;
 use life::Life;
+use protocol::Rules;
 use table::Lives;
 use tally::Held;
 
@@ -47,6 +50,7 @@ use tally::Held;
 pub struct Oracle {
     protocol: Protocol,
     claim_probe: bool,
+    bios_unseen: bool,
     witnessed: bool,
     lives: Lives,
     doubt: Doubt,
@@ -64,6 +68,7 @@ impl Default for Oracle {
         Oracle {
             protocol: Protocol::Unknown,
             claim_probe: false,
+            bios_unseen: false,
             witnessed: false,
             lives: Lives::new(limits::ORACLE_LIVES_MAX),
             doubt: Doubt::default(),
@@ -80,6 +85,11 @@ impl Oracle {
     /// Tells whether `ext4_end_io_end` is probed; a real function from 6.15 on.
     pub fn set_claim_probe(&mut self, attached: bool) {
         self.claim_probe = attached;
+    }
+
+    /// Tells whether a bio may be attached that no probe sees.
+    pub fn set_bios_unseen(&mut self, unseen: bool) {
+        self.bios_unseen = unseen;
     }
 
     /// Tells whether every event that the cores need is probed, and by fentry: birth, bios, puts,
@@ -204,7 +214,8 @@ impl Oracle {
             addr: addr.0,
             image: seen.and_then(|seen| seen.image),
         };
-        let rules = self.protocol.rules(self.claim_probe);
+        let rules =
+            Rules { bios_unseen: self.bios_unseen, ..self.protocol.rules(self.claim_probe) };
         let told = life.follow(&sighting, rules);
         let born = life.born();
         if life.is_freed() && !was_freed {

@@ -86,6 +86,7 @@ impl Totals {
             self.past[usize::from(stream.cpu)] = stream;
         }
         self.cpus.fill(CpuTotals::default());
+        self.fates.fill(None);
         for (past, missed) in self.past_missed.iter_mut().zip(&mut self.missed) {
             *past += std::mem::take(missed);
         }
@@ -135,6 +136,12 @@ impl Totals {
         if let Some(known) = self.fates.get_mut(index) {
             *known = Some(fate);
         }
+    }
+
+    /// What became of a program; `None` before its ATTACH, or if there was none.
+    pub(super) fn fate(&self, program: &str) -> Option<ProbeFate> {
+        let mut fates = PROBES.iter().zip(self.fates);
+        fates.find(|(probe, _)| probe.program == program).and_then(|(_, fate)| fate)
     }
 
     /// Programs with that fate.

@@ -2,7 +2,7 @@
 
 use endiod::{
     event::{Backend, Cpu, DevId, LeftOut, ProbeId, ProgramBound},
-    probes::PROBES,
+    probes::{PROBES, Probe},
     recorder::Recorder,
     source::own::OwnRecords,
 };
@@ -31,6 +31,17 @@ impl Stream {
 
     /// With every probe of a back end attached.
     pub(crate) fn by(backend: Backend, recorder_bytes: usize) -> Self {
+        Self::on("6.1.0", backend, recorder_bytes, |_| true)
+    }
+
+    /// Of that kernel, with those probes of a back end attached that are `told`; of the others there is no
+    /// record.
+    pub(crate) fn on(
+        release: &str,
+        backend: Backend,
+        recorder_bytes: usize,
+        told: impl Fn(&Probe) -> bool,
+    ) -> Self {
         let code = match backend {
             Backend::Fentry => wire::backend::FENTRY,
             Backend::RawTracepoint => wire::backend::RAW_TRACEPOINT,
@@ -43,10 +54,10 @@ impl Stream {
             recorder: Recorder::new(recorder_bytes),
             now_ns: endiod::clock::monotonic().0,
         };
-        stream.own(|own, deliver| own.host(1, "6.1.0", 7, deliver));
+        stream.own(|own, deliver| own.host(1, release, 7, deliver));
         stream.own(|own, deliver| own.device(DevId(1), "vda", deliver));
         for (probe, row) in (0..).map(ProbeId).zip(PROBES) {
-            if row.hook.backend() == backend {
+            if row.hook.backend() == backend && told(row) {
                 stream.own(|own, deliver| own.attach(probe, code, false, deliver));
             }
         }
@@ -96,6 +107,23 @@ impl Stream {
         let image = image(io_end, 1);
         let valid = valid::IMAGE;
         self.event(|header| wire::PutDefer { header, io_end, valid, pad: 0, image });
+        self.release(io_end);
+    }
+
+    /// An io_end with one bio, which is seen attached or not: all by one task.
+    pub(crate) fn life_of_a_bio(&mut self, io_end: u64, attached: bool) {
+        let (bio, sector, bytes, opf) = (BIO, 0, 4096, 1);
+        let (status, valid, pad) = (0, valid::IMAGE, 0);
+        self.birth(io_end);
+        if attached {
+            self.event(|header| wire::BioAttach { header, io_end, bio, sector, bytes, opf });
+        }
+        let two = image(io_end, 2);
+        self.event(|header| wire::BioEnd { header, io_end, bio, status, valid, image: two });
+        for count in [2, 1] {
+            let image = image(io_end, count);
+            self.event(|header| wire::PutDefer { header, io_end, valid, pad, image });
+        }
         self.release(io_end);
     }
 

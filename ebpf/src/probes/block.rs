@@ -10,14 +10,14 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, bound, valid};
 
 use super::{
-    seen::{bio_attached, io_end_of, rounds},
+    seen::{bio_attached, identify, io_end_of, rounds},
     slab::{NO_EXIST, TOLD},
 };
 use crate::{
     emit::{count_left_out, emit, emit_in_loop},
     kernel::{
         BIO_BI_END_IO, BIO_BI_NEXT, BIO_BI_PRIVATE, BIO_BI_SIZE, BIO_BI_STATUS, BIO_CHAIN_ENDIO,
-        BIO_QUEUE_ARG, REQUEST_BIO, REQUEST_BIOTAIL, inode_id, read, read_at, read_image,
+        BIO_QUEUE_ARG, REQUEST_BIO, REQUEST_BIOTAIL, read, read_at, read_image,
     },
     maps::{LIVE_IO_ENDS, SLAB},
 };
@@ -53,16 +53,7 @@ fn tell_inode(io_end: u64) {
             None => count_left_out(bound::LIVE_IO_ENDS),
         }
     }
-    emit(|record: &mut IoEndInode| {
-        let inode = read_at::<u64>(io_end + IO_END_INODE).unwrap_or(0);
-        let id = inode_id(inode);
-        let (ino, dev) = id.unwrap_or((0, 0));
-        record.io_end = io_end;
-        record.inode = inode;
-        record.ino = ino;
-        record.dev = dev;
-        record.valid = if id.is_some() { valid::INODE } else { 0 };
-    });
+    emit(|record: &mut IoEndInode| identify(record, io_end, read_at(io_end + IO_END_INODE)));
 }
 
 /// `(rq, error, nr_bytes)`; the error is an errno on 5.10, a `blk_status_t` later.

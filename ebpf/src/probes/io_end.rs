@@ -8,14 +8,14 @@ use aya_ebpf::{
 };
 use endiod_wire::wire::{
     Claim, ConvertBegin, ConvertEnd, IoEndBirth, Put, PutDefer, RangeAdded, Release, ReleaseLate,
-    WorkerEnd, context, valid,
+    WorkerEnd, context,
 };
 
-use super::seen::{bio_attached, bio_ended, seen, worker_begins};
+use super::seen::{bio_attached, bio_ended, bio_submitted, identify, seen, worker_begins};
 use super::slab::register;
 use crate::{
     emit::{cpu, emit},
-    kernel::{current_context, inode_id, inode_of_work, tid},
+    kernel::{current_context, inode_of_work, tid},
     maps::{CPUS, RELEASING},
 };
 
@@ -28,15 +28,7 @@ fn ext4_init_io_end_exit(ctx: FExitContext) -> i32 {
     }
     // Its release may be seen by the slab tracepoint alone.
     register(io_end);
-    emit(|record: &mut IoEndBirth| {
-        let id = inode_id(inode);
-        let (ino, dev) = id.unwrap_or((0, 0));
-        record.io_end = io_end;
-        record.inode = inode;
-        record.ino = ino;
-        record.dev = dev;
-        record.valid = if id.is_some() { valid::INODE } else { 0 };
-    });
+    emit(|record: &mut IoEndBirth| identify(record, io_end, Some(inode)));
     0
 }
 
@@ -76,7 +68,11 @@ macro_rules! entries {
 
 entries! {
     /// `void submit_bio(struct bio *bio)` (5.10: returns a cookie), of every file system: filtered.
-    submit_bio, kprobe_submit_bio(0) => |bio| drop(bio_attached(bio));
+    submit_bio, kprobe_submit_bio(0) => bio_submitted;
+    /// `bool __blk_crypto_submit_bio(struct bio *bio)`, from 7.0 on, for a bio with a crypt context: true
+    /// leaves it to `submit_bio` and the device, else enciphered copies are submitted in its place and
+    /// it ends when they have.
+    __blk_crypto_submit_bio, kprobe_blk_crypto_submit_bio(0) => |bio| drop(bio_attached(bio));
     /// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
     ext4_end_bio, kprobe_ext4_end_bio(0) => bio_ended;
     /// `int ext4_put_io_end(ext4_io_end_t *io_end)`, the writeback task only.

@@ -1,15 +1,15 @@
 //! What a sight of an io_end is made into, whichever back end saw it.
 
 use endiod_wire::wire::{
-    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release,
-    WorkerBegin, valid,
+    BioAttach, BioEnd, Claim, ConvertBegin, IoEndBirth, IoEndImage, IoEndInode, Listed, Put,
+    PutDefer, Record, Release, WorkerBegin, valid,
 };
 
 use crate::{
     emit::emit,
     kernel::{
-        BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR, BIO_BI_SIZE, BIO_BI_STATUS,
-        EXT4_END_BIO, read, read_image,
+        BIO_BI_CRYPT_CONTEXT, BIO_BI_END_IO, BIO_BI_OPF, BIO_BI_PRIVATE, BIO_BI_SECTOR,
+        BIO_BI_SIZE, BIO_BI_STATUS, EXT4_END_BIO, inode_id, read, read_image,
     },
 };
 
@@ -60,6 +60,36 @@ pub(crate) fn fill<S: Sight>(record: &mut S, io_end: u64) {
     record.set_valid(valid);
 }
 
+/// A record that says whose an io_end is.
+pub(crate) trait Identity: Record {
+    /// Sets all fields: the inode's address, 0 if it is not known, and its number and device.
+    fn set(&mut self, io_end: u64, inode: u64, id: Option<(u64, u32)>);
+}
+
+macro_rules! identities {
+    ($( $Name:ident ),*) => { $(
+        impl Identity for $Name {
+            #[inline(always)]
+            fn set(&mut self, io_end: u64, inode: u64, id: Option<(u64, u32)>) {
+                let (ino, dev) = id.unwrap_or((0, 0));
+                self.io_end = io_end;
+                self.inode = inode;
+                self.ino = ino;
+                self.dev = dev;
+                self.valid = if id.is_some() { valid::INODE } else { 0 };
+            }
+        }
+    )* };
+}
+
+identities!(IoEndBirth, IoEndInode);
+
+/// Fills a record with an io_end and the inode it belongs to, if that is known.
+#[inline(always)]
+pub(crate) fn identify<I: Identity>(record: &mut I, io_end: u64, inode: Option<u64>) {
+    record.set(io_end, inode.unwrap_or(0), inode.and_then(inode_id));
+}
+
 /// Whether that bio ends in `ext4_end_bio`, which makes its `bi_private` an io_end.
 #[inline(always)]
 pub(crate) fn io_end_of(bio: u64) -> Option<u64> {
@@ -73,6 +103,27 @@ pub(crate) fn io_end_of(bio: u64) -> Option<u64> {
 #[inline(always)]
 pub(crate) fn bio_attached(bio: u64) -> Option<u64> {
     let io_end = io_end_of(bio)?;
+    attached(bio, io_end);
+    Some(io_end)
+}
+
+/// A bio, of whatever file system, is submitted by `submit_bio`: that is the first word of it unless it
+/// is to be enciphered and `__blk_crypto_submit_bio`, where there is one, left it to the device.
+#[inline(always)]
+pub(crate) fn bio_submitted(bio: u64) {
+    let Some(io_end) = io_end_of(bio) else { return };
+    if !was_told_enciphered(bio) {
+        attached(bio, io_end);
+    }
+}
+
+#[inline(always)]
+fn was_told_enciphered(bio: u64) -> bool {
+    BIO_BI_CRYPT_CONTEXT.load() != 0 && read::<u64>(bio, &BIO_BI_CRYPT_CONTEXT).unwrap_or(0) != 0
+}
+
+#[inline(always)]
+fn attached(bio: u64, io_end: u64) {
     emit(|record: &mut BioAttach| {
         record.io_end = io_end;
         record.bio = bio;
@@ -80,7 +131,6 @@ pub(crate) fn bio_attached(bio: u64) -> Option<u64> {
         record.bytes = read(bio, &BIO_BI_SIZE).unwrap_or(0);
         record.opf = read(bio, &BIO_BI_OPF).unwrap_or(0);
     });
-    Some(io_end)
 }
 
 /// `ext4_end_bio` was entered.

@@ -10,7 +10,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{IoEndBirth, IoEndImage, Release, bound};
 
-use super::seen::fill;
+use super::seen::{fill, identify};
 use crate::{
     emit::{count_left_out, emit},
     kernel::{EXT4_INIT_IO_END, EXT4_INIT_IO_END_LEN, KMEM_ALLOC_CACHE, KMEM_FREE_CACHE},
@@ -40,13 +40,7 @@ fn tp_kmem_cache_alloc(ctx: RawTracePointContext) -> i32 {
         learn_cache(core::hint::black_box(ctx.arg(2)));
     }
     register(io_end);
-    emit(|record: &mut IoEndBirth| {
-        record.io_end = io_end;
-        record.inode = 0;
-        record.ino = 0;
-        record.dev = 0;
-        record.valid = 0;
-    });
+    emit(|record: &mut IoEndBirth| identify(record, io_end, None));
     0
 }
 

@@ -9,7 +9,7 @@
 //! conversion; nobody frees while another's claim is open; nothing touches what is freed. It must
 //! never look at counts: that there is a last put, `Known` says.
 
-use super::life::{Act, Known, PutBy, Sighting};
+use super::life::{Act, Known, PutBy, Sighting, States};
 use super::protocol::Rules;
 
 /// UNWRITTEN of `io_end->flag`.
@@ -27,25 +27,15 @@ const CLAIMED: u8 = 4;
 const CONVERTED: u8 = 8;
 const FREED: u8 = 16;
 
-impl Set {
-    pub(super) const BORN: Set = Set(IN_FLIGHT);
+impl States for Set {
+    const BORN: Set = Set(IN_FLIGHT);
+    const NONE: Set = Set(0);
 
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn len(self) -> u32 {
+    fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// What explains `sighting` as well; `before` and `after` are what was known around it.
-    pub(super) fn follow(
-        self,
-        sighting: &Sighting,
-        before: &Known,
-        after: &Known,
-        rules: Rules,
-    ) -> Set {
+    fn follow(self, sighting: &Sighting, before: &Known, after: &Known, rules: Rules) -> Set {
         let Sighting { act, by, image, .. } = sighting;
         let over = before.references() <= 0;
         let flag = image.map(|image| image.flag);
@@ -70,7 +60,9 @@ impl Set {
         };
         Set(next)
     }
+}
 
+impl Set {
     fn claim(self, known: &Known, by_owner: bool) -> u8 {
         let in_place = known.submitter_put == Some(PutBy::Put) && by_owner;
         let from = if in_place { LISTED | IN_FLIGHT } else { LISTED };

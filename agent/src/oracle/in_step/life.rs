@@ -139,6 +139,27 @@ impl Known {
         self.last.filter(|(_, other)| by.follows(*other)).map(|(flags, _)| flags)
     }
 
+    /// Have all bios ended, so that none is left that could fail?
+    pub(super) fn all_ended(&self, rules: Rules) -> bool {
+        self.submitter_put.is_some() && self.ended >= self.attached && !rules.bios_unseen
+    }
+
+    /// Is the count of an image more than the bios that were seen attached can hold?
+    pub(super) fn is_surplus(&self, count: u32) -> bool {
+        self.submitter_put.is_some() && u64::from(count) > 1 + u64::from(self.attached)
+    }
+
+    /// Was there, after `sighting`, surely a bio that was not seen attached?
+    fn shows_unseen_bio(&self, sighting: &Sighting) -> bool {
+        match sighting.act {
+            Act::BioEnd { .. } if self.ended > self.attached => true,
+            Act::BioEnd { .. } | Act::Put | Act::PutDefer => {
+                sighting.image.is_some_and(|image| self.is_surplus(image.count))
+            }
+            _ => false,
+        }
+    }
+
     fn count(&mut self, sighting: &Sighting) {
         let owners = is_task(sighting.by.context) && sighting.by.tid == self.owner;
         let submitters = self.is_submitters(sighting);
@@ -176,6 +197,24 @@ impl Known {
     }
 }
 
+/// What a core makes of one io_end: its states that explain everything seen so far.
+pub(super) trait States: Copy {
+    /// Of one that was just born.
+    const BORN: Self;
+    /// Nothing explains it, or it is not followed any more.
+    const NONE: Self;
+
+    /// How many they are.
+    fn len(self) -> u32;
+
+    /// What explains `sighting` as well; `before` and `after` are what was known around it.
+    fn follow(self, sighting: &Sighting, before: &Known, after: &Known, rules: Rules) -> Self;
+
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// One io_end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Life {
@@ -203,8 +242,8 @@ impl Life {
                 conversions: 0,
                 last: None,
             },
-            refcounted: refcounted::Set::BORN,
-            completed_list: completed_list::Set::BORN,
+            refcounted: States::BORN,
+            completed_list: States::BORN,
             freed: false,
         }
     }
@@ -223,16 +262,33 @@ impl Life {
     }
 
     /// By `Judge`: how many states the core has left; 0 when this event left none; `None` when it had
-    /// none before.
+    /// none before, or when the counts stand on bios that were attached unseen.
     pub(super) fn follow(&mut self, sighting: &Sighting, rules: Rules) -> [Option<u32>; 2] {
-        let (before, known) = (*self, self.known);
+        let before = self.known;
         self.known.count(sighting);
-        self.refcounted = before.refcounted.follow(sighting, &known, &self.known, rules);
-        self.completed_list = before.completed_list.follow(sighting, &known, &self.known, rules);
+        if rules.bios_unseen && self.known.shows_unseen_bio(sighting) {
+            (self.refcounted, self.completed_list) = (States::NONE, States::NONE);
+            return [None; 2];
+        }
         self.freed |= sighting.act == Act::Release;
+        let known = [before, self.known];
         [
-            (!before.completed_list.is_empty()).then(|| self.completed_list.len()),
-            (!before.refcounted.is_empty()).then(|| self.refcounted.len()),
+            narrow(&mut self.completed_list, sighting, known, rules),
+            narrow(&mut self.refcounted, sighting, known, rules),
         ]
     }
+}
+
+/// How many states are left of a set, if it had any; `known` is before and after.
+fn narrow<S: States>(
+    set: &mut S,
+    sighting: &Sighting,
+    [before, after]: [Known; 2],
+    rules: Rules,
+) -> Option<u32> {
+    if set.is_empty() {
+        return None;
+    }
+    *set = set.follow(sighting, &before, &after, rules);
+    Some(set.len())
 }

@@ -26,6 +26,8 @@ pub(super) struct Rules {
     /// A failed bio sets FAILED for certain, and FAILED may defer (6.15 on). Before, stable series
     /// may have it or not.
     pub(super) failed_known: bool,
+    /// A bio may be attached that no probe sees.
+    pub(super) bios_unseen: bool,
 }
 
 impl Protocol {
@@ -52,9 +54,10 @@ impl Protocol {
         }
     }
 
+    /// Where every bio is seen attached.
     pub(super) fn rules(self, claim_probe: bool) -> Rules {
         let claims = self == Protocol::Refcounted { claims: true };
-        Rules { claim_seen: claim_probe, failed_known: claims }
+        Rules { claim_seen: claim_probe, failed_known: claims, bios_unseen: false }
     }
 }
 

@@ -17,7 +17,7 @@
 //! an image for younger or older than it can be: while references are held only what is in program
 //! order, or can no longer change, is held against it.
 
-use super::life::{Act, Known, PutBy, Sighting};
+use super::life::{Act, Known, PutBy, Sighting, States};
 use super::protocol::Rules;
 use crate::event::{IO_END_LIST_VEC_OFFSET, IoEndImage};
 
@@ -50,40 +50,15 @@ const PLACES: [Place; 8] = [Held, Direct, Inline, Listed, Claimed, Converting, C
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Set(u32);
 
-impl Set {
-    pub(super) const BORN: Set = Set(1);
+impl States for Set {
+    const BORN: Set = Set(1);
+    const NONE: Set = Set(0);
 
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn len(self) -> u32 {
+    fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    fn add(&mut self, place: Place, flag: u32) {
-        self.0 |= 1 << (place as u32 * 4 + flag);
-    }
-
-    fn iter(self) -> impl Iterator<Item = (Place, u32)> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            (left != 0).then(|| {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                (PLACES[(bit / 4) as usize], bit % 4)
-            })
-        })
-    }
-
-    /// What explains `sighting` as well; `before` and `after` are what was known around it.
-    pub(super) fn follow(
-        self,
-        sighting: &Sighting,
-        before: &Known,
-        after: &Known,
-        rules: Rules,
-    ) -> Set {
+    fn follow(self, sighting: &Sighting, before: &Known, after: &Known, rules: Rules) -> Set {
         let widened = self.widen(before, rules);
         let mut next = Set(0);
         for (place, flag) in widened.iter() {
@@ -104,6 +79,23 @@ impl Set {
             }
             _ => next.closing(sighting, image, after, rules),
         }
+    }
+}
+
+impl Set {
+    fn add(&mut self, place: Place, flag: u32) {
+        self.0 |= 1 << (place as u32 * 4 + flag);
+    }
+
+    fn iter(self) -> impl Iterator<Item = (Place, u32)> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            (left != 0).then(|| {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                (PLACES[(bit / 4) as usize], bit % 4)
+            })
+        })
     }
 
     /// Steps that no probe sees.
@@ -135,14 +127,10 @@ impl Set {
 
     /// An image that was read while the reader held a reference.
     fn held(self, sighting: &Sighting, image: &IoEndImage, known: &Known, rules: Rules) -> Set {
-        let attached = known.attached;
-        let surplus =
-            known.submitter_put.is_some() && u64::from(image.count) > 1 + u64::from(attached);
-        let counted = (1..=COUNT_MAX).contains(&image.count) && !surplus;
+        let counted = (1..=COUNT_MAX).contains(&image.count) && !known.is_surplus(image.count);
         let linked = image.list_next == sighting.addr && image.list_prev == sighting.addr;
         // No bio is left that could set FAILED.
-        let all_ended = known.submitter_put.is_some() && known.ended >= attached;
-        let unfounded = image.flag & FAILED != 0 && all_ended && known.failed == 0;
+        let unfounded = image.flag & FAILED != 0 && known.all_ended(rules) && known.failed == 0;
         // Every bio that ended has entered its put, after its store.
         let stored = rules.failed_known && known.failed > 0 && known.ended == known.bio_puts;
         let lost = stored && image.flag & FAILED == 0;

@@ -36,8 +36,8 @@ pub enum Outcome {
     Allowed,
     /// It has none, and nothing was lost.
     Diverged,
-    /// Something was lost, the birth was not seen, a probe is missing or is not fentry, or no core
-    /// describes this kernel.
+    /// Something was lost, its birth or a bio of it was not seen, a probe is missing or is not fentry, or
+    /// no core describes this kernel.
     CouldNotTell,
 }
 

@@ -3,7 +3,7 @@
 //! empty where it breaks something that a probe can see.
 
 use super::life::Life;
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Rules};
 use super::{Act, By, Judge, Sighting};
 use crate::event::{Context, IoEndImage, Nanos};
 use crate::oracle::claims::{CLAIMS, Subject, mutants};
@@ -21,6 +21,10 @@ const OWNER: u32 = OWNERS[0];
 struct Both {
     core: Refcounted,
     judged: u8,
+    /// Attachments that no probe sees, a bit each, in their order.
+    hidden: u8,
+    /// Whether the judge knows that there may be such.
+    bios_unseen: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +33,8 @@ struct Joint {
     life: Life,
     /// Lanes that entered their put and have not decremented, a bit each.
     entered: u16,
+    /// Attachments so far.
+    attached: u8,
 }
 
 impl Core for Both {
@@ -36,14 +42,16 @@ impl Core for Both {
 
     fn initial(&self) -> Joint {
         let owner = OWNERS[usize::from(self.judged)];
-        Joint { core: self.core.initial(), life: Life::new(Nanos(1), owner), entered: 0 }
+        let (core, life) = (self.core.initial(), Life::new(Nanos(1), owner));
+        Joint { core, life, entered: 0, attached: 0 }
     }
 
     fn steps(&self, state: &Joint, out: &mut Vec<Step<Joint>>) {
         let mut steps = Vec::new();
         self.core.steps(&state.core, &mut steps);
         let claims = matches!(self.core.generation, Generation::G5 | Generation::G6);
-        let rules = Protocol::Refcounted { claims }.rules(claims);
+        let all_seen = Protocol::Refcounted { claims }.rules(claims);
+        let rules = Rules { bios_unseen: self.bios_unseen, ..all_seen };
         for step in steps {
             let bit = 1 << step.lane;
             let puts = step.what.starts_with("ext4_put_io_end");
@@ -52,6 +60,12 @@ impl Core for Both {
             let mut diverged = false;
             if !puts || enters {
                 for sighting in self.core.probes(&state.core, &step, self.judged) {
+                    if sighting.act == Act::Attach {
+                        next.attached += 1;
+                        if self.hidden >> state.attached & 1 == 1 {
+                            continue;
+                        }
+                    }
                     diverged |= next.life.follow(&sighting, rules)[JUDGE] == Some(0);
                 }
             }
@@ -95,7 +109,7 @@ fn small(mut core: Refcounted) -> Refcounted {
 /// For each io_end, what its judge says of every interleaving.
 fn told(core: Refcounted) -> impl Iterator<Item = (Both, Explored)> {
     (0..core.world.io_ends).map(move |judged| {
-        let both = Both { core: small(core), judged };
+        let both = Both { core: small(core), judged, hidden: 0, bios_unseen: false };
         let told = explore(&both);
         assert!(told.whole && told.states > 30);
         (both, told)
@@ -127,6 +141,28 @@ fn where_the_core_holds_the_set_is_never_empty() {
         *(if core.world.io_ends == 1 { &mut of_one } else { &mut of_two }) += 1;
     }
     assert!(of_one > 20 && of_two > 20, "{of_one} and {of_two} worlds");
+}
+
+/// In every interleaving, whichever of the bios are attached unseen: known to be possible, it explains
+/// every event; not known, it looks like a bio's end too many.
+#[test]
+fn where_bios_may_be_attached_unseen_a_sound_core_never_diverges() {
+    let sound = CLAIMS.iter().filter(|claim| claim.breaks.is_empty());
+    let cores = sound.filter_map(|claim| match claim.subject {
+        Subject::Refcounted(core) if core.world.io_ends == 1 => Some(small(core)),
+        _ => None,
+    });
+    let mut worlds = 0;
+    for core in cores.filter(|core| core.world.writes[0].bios > 0) {
+        for hidden in 1..1 << core.world.writes[0].bios {
+            let told = Both { core, judged: 0, hidden, bios_unseen: true };
+            assert!(explore(&told).holds(DIVERGED), "{core:?} {hidden:b}");
+            let taken_for_seen = Both { core, judged: 0, hidden, bios_unseen: false };
+            assert!(!explore(&taken_for_seen).holds(DIVERGED), "{core:?} {hidden:b}");
+            worlds += 1;
+        }
+    }
+    assert!(worlds > 20, "{worlds} worlds");
 }
 
 #[test]
@@ -302,4 +338,86 @@ fn what_is_listed_is_not_freed_without_its_conversion() {
     for flag in [0, 1] {
         assert_eq!(refused_with(5, Act::Release, 50, Some(flag)), [flag == 1, flag == 1], "{flag}");
     }
+}
+
+/// What the cores say after `WHOLE` with these attachments seen and not known of, event by event:
+/// `None` is "could not tell".
+fn told_of(acts: &[(Act, u32)], bios_unseen: bool) -> Vec<[Option<u32>; 2]> {
+    let rules = Rules { bios_unseen, ..Protocol::Refcounted { claims: true }.rules(true) };
+    let mut life = Life::new(Nanos(1), OWNER);
+    let follow = |&(act, tid): &(Act, u32)| {
+        let context = if tid == 99 { Context::SoftIrq } else { Context::Task };
+        let by = By { tid, cpu: 0, context, worker: Some(tid == 50) };
+        life.follow(&Sighting { act, by, addr: 0x1000, image: None }, rules)
+    };
+    acts.iter().map(follow).collect()
+}
+
+/// The first event of which a core says that it has no run with it.
+fn diverged_at(told: &[[Option<u32>; 2]]) -> Option<usize> {
+    told.iter().position(|states| states.contains(&Some(0)))
+}
+
+#[test]
+fn an_end_whose_attachment_was_not_seen_could_not_be_told_only_where_that_is_possible() {
+    let unattached: Vec<_> = WHOLE.into_iter().filter(|(act, _)| *act != Act::Attach).collect();
+    let end = unattached.iter().position(|(act, _)| matches!(act, Act::BioEnd { .. })).unwrap();
+    assert_eq!(diverged_at(&told_of(&unattached, false)), Some(end));
+    let told = told_of(&unattached, true);
+    assert_eq!(diverged_at(&told), None);
+    assert!(told[..end].iter().all(|states| states.iter().all(Option::is_some)));
+    assert!(told[end..].iter().all(|states| *states == [None; 2]), "judged on wrong counts");
+}
+
+#[test]
+fn an_end_too_many_diverges_where_every_attachment_is_seen() {
+    let first = WHOLE.iter().position(|(act, _)| matches!(act, Act::BioEnd { .. })).unwrap();
+    for place in first + 1..=WHOLE.len() {
+        let mut acts = WHOLE.to_vec();
+        acts.insert(place, WHOLE[first]);
+        assert_eq!(diverged_at(&told_of(&acts, false)), Some(place));
+        assert_eq!(
+            diverged_at(&told_of(&acts, true)),
+            None,
+            "it may be of a bio that was not seen"
+        );
+    }
+}
+
+const FAILED: u32 = 2;
+
+/// What today's core says of a put by the submitter that reads this, after these.
+fn put_read(before: &[(Act, u32)], count: u32, flag: u32, bios_unseen: bool) -> Option<u32> {
+    let rules = Rules { bios_unseen, ..Protocol::Refcounted { claims: true }.rules(true) };
+    let (list_next, list_prev) = (0x1000, 0x1000);
+    let image = IoEndImage { count, flag, list_next, list_prev, ..IoEndImage::default() };
+    let mut life = Life::new(Nanos(1), OWNER);
+    let mut told = [None; 2];
+    let put = (Act::Put, OWNER);
+    for &(act, tid) in before.iter().chain([&put]) {
+        let context = if tid == 99 { Context::SoftIrq } else { Context::Task };
+        let by = By { tid, cpu: 0, context, worker: Some(false) };
+        let image = (act == Act::Put).then_some(image);
+        told = life.follow(&Sighting { act, by, addr: 0x1000, image }, rules);
+    }
+    told[JUDGE]
+}
+
+#[test]
+fn a_count_above_the_bios_seen_could_not_be_told_only_where_more_are_possible() {
+    let attached = [(Act::Attach, OWNER)];
+    // The submitter holds one, the bio another.
+    assert!(put_read(&attached, 2, 0, false) > Some(0));
+    assert_eq!(put_read(&attached, 3, 0, false), Some(0));
+    assert_eq!(put_read(&attached, 3, 0, true), None);
+}
+
+/// One bio is seen attached and fails, another is not and ends well. A put that read the failure may be
+/// told before the failed end: with the other's end all that were seen attached have ended.
+#[test]
+fn an_unseen_bio_does_not_make_the_failure_of_a_seen_one_unfounded() {
+    let other = [(Act::BioEnd { failed: false }, 99), (Act::PutDefer, 99)];
+    let before = [&[(Act::Attach, OWNER)][..], &other].concat();
+    assert!(put_read(&before, 2, FAILED, true) > Some(0));
+    assert_eq!(put_read(&before, 2, FAILED, false), Some(0));
 }

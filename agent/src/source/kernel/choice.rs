@@ -123,6 +123,7 @@ fn life_order(witness: Witness) -> usize {
         Witness::BioDone => place(Witness::BioEnd) - 1,
         Witness::WorkQueued => place(Witness::PutDefer) - 1,
         Witness::ReleaseLate => place(Witness::Release) - 1,
+        Witness::AttachEnciphered => place(Witness::Attach) - 1,
         other => place(other),
     }
 }
@@ -153,17 +154,19 @@ where
     fn decide(&mut self, at: usize) -> Verdict {
         let probe = &PROBES[at];
         let backend = probe.hook.backend();
+        let exists = backend == Backend::RawTracepoint || (self.exists)(probe);
+        if let (false, Presence::Some(on)) = (exists, probe.presence) {
+            return Verdict::Absent(Absence::NotHere(on));
+        }
         if let Some(absence) = self.unwanted(probe, backend) {
             return Verdict::Absent(absence);
         }
-        if backend != Backend::RawTracepoint && !(self.exists)(probe) {
-            return match probe.presence {
-                Presence::Some(on) => Verdict::Absent(Absence::NotHere(on)),
-                Presence::Always => {
-                    let function = probe.function;
-                    Verdict::Failed(format!("this kernel's BTF has no function {function}"))
-                }
-            };
+        if !exists {
+            let function = probe.function;
+            return Verdict::Failed(format!("this kernel's BTF has no function {function}"));
+        }
+        if let Some(reason) = self.unfit(probe) {
+            return Verdict::Failed(reason.to_owned());
         }
         if backend == Backend::Fentry
             && let Some(reason) = self.refused_wholesale()
@@ -215,6 +218,15 @@ where
             }
             _ => None,
         }
+    }
+
+    /// Why it would tell half of a story.
+    fn unfit(&self, probe: &Probe) -> Option<&'static str> {
+        let by = self.server_of(Witness::Attach);
+        // `block_bio_queue` tells of those that the device enciphers, and not that it is such a one; of
+        // the others no tracepoint tells that they are done.
+        (probe.witness == Witness::AttachEnciphered && by == Some(Backend::RawTracepoint))
+            .then_some("raw_tp sees the other bios, and would not see the end of these")
     }
 
     fn server_of(&self, witness: Witness) -> Option<Backend> {
@@ -297,8 +309,8 @@ pub fn lost(verdicts: &[Verdict]) -> Vec<(&'static Probe, String)> {
                 }
             }
             Verdict::Absent(absence @ Absence::NotAsked(_)) => {
-                let needed = probe.presence == Presence::Always && !is_stand_in(probe.witness);
-                if needed && before.next().is_none() && !served(probe.witness) {
+                if !is_stand_in(probe.witness) && before.next().is_none() && !served(probe.witness)
+                {
                     lost.push((probe, absence.to_string()));
                 }
             }

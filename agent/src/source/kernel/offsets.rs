@@ -59,6 +59,12 @@ const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
     ),
 ];
 
+/// Where this is a function, it sees a bio that is to be enciphered before `submit_bio` does, if that
+/// sees it at all (7.0 on); its programs, and the member that tells such a bio.
+const ENCIPHERS: &str = "__blk_crypto_submit_bio";
+const ENCIPHERED: &[&str] = &["__blk_crypto_submit_bio", "kprobe_blk_crypto_submit_bio"];
+const CRYPT_CONTEXT: (&str, &str) = ("bio", "bi_crypt_context");
+
 const DIRECT_IO: &[&str] = &["ext4_file_write_iter", "ext4_file_write_iter_exit"];
 
 /// Symbol, constant that its address is, programs that cannot do without.
@@ -215,6 +221,7 @@ impl Constants {
                 self.lack(programs, &format!("kallsyms shows no address for {symbol}"));
             }
         }
+        self.find_crypt_context(btf);
         // Of length zero no call site is inside.
         self.addresses.push(("EXT4_INIT_IO_END_LEN", symbols.init_io_end_len.unwrap_or(0)));
         if symbols.init_io_end_len.is_none() {
@@ -227,6 +234,19 @@ impl Constants {
             if let Some(why) = tracepoints::misfit(btf, probe.function) {
                 self.lack(&[probe.program], &why);
             }
+        }
+    }
+
+    /// By it the programs of `submit_bio` leave out what was told already; 0 where nothing was.
+    fn find_crypt_context(&mut self, btf: &Btf<'_>) {
+        let (structure, member) = CRYPT_CONTEXT;
+        let found = match btf.has_function(ENCIPHERS) {
+            true => offset(btf, structure, member),
+            false => Ok(0),
+        };
+        self.words.push(("BIO_BI_CRYPT_CONTEXT", *found.as_ref().unwrap_or(&0)));
+        if let Err(error) = found {
+            self.lack(ENCIPHERED, &error.to_string());
         }
     }
 

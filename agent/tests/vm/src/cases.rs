@@ -6,6 +6,7 @@ mod bounds;
 mod conservation;
 mod cpus;
 mod doctor;
+mod enciphered;
 mod keep;
 mod loss;
 mod module_life;
@@ -112,6 +113,7 @@ cases! {
     Core "backends_agree", always, backends::agree;
     Core "backends_agree_on_split_bios", always, backends::agree_on_split_bios;
     Core "kprobe_backend_degraded", always, backends::kprobe_is_degraded;
+    Mounts "enciphered_bios_by_raw_tracepoints", always, enciphered::by_raw_tracepoints;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

@@ -15,6 +15,10 @@ pub(crate) struct Issued {
     /// fsync(2) and fdatasync(2).
     pub(crate) fsyncs: u64,
     pub(crate) errors: u64,
+    /// What a run that nothing cuts short issues.
+    pub(crate) planned: u64,
+    /// What of it was not: the first thread to end its file ends the run for all (no `-x`).
+    pub(crate) unissued: u64,
 }
 
 impl Issued {
@@ -24,7 +28,25 @@ impl Issued {
     }
 }
 
-/// The line of commit 491caa43639a, on fresh files.
+/// Files of a workload, one for each thread of the commit's line.
+const FILES: u64 = 20;
+/// Records of 64 KiB in the 10 MiB that the line gives a file.
+const RECORDS: u64 = 10 * 16;
+
+/// Every write of the line was issued or counted as cut off, and at least one thread got to the end of
+/// its file: how far the others got by then hangs on the scheduler.
+pub(crate) fn ran_the_line(issued: &Issued) -> Result<()> {
+    let writes = issued.direct_writes + issued.buffered_writes;
+    ensure!(
+        issued.planned == FILES * RECORDS && writes + issued.unissued == issued.planned,
+        "the line is {FILES} files of {RECORDS} writes, of which each is issued or not: {issued:?}"
+    );
+    ensure!(writes >= RECORDS, "no thread got to the end of its file: {issued:?}");
+    Ok(())
+}
+
+/// The line of commit 491caa43639a, on fresh files. Without `-x` it is cut off where aio-stress cuts it
+/// off: [`ran_the_line`].
 pub(crate) const COMMIT_LINE: [&str; 10] =
     ["-t", "20", "-s", "10", "-O", "-S", "-o", "2", "-I", "1000"];
 
@@ -32,7 +54,7 @@ pub(crate) const COMMIT_LINE: [&str; 10] =
 pub(crate) fn stress(name: &str, args: &[&str]) -> Result<Issued> {
     let dir = Path::new("/mnt").join(name);
     std::fs::create_dir_all(&dir)?;
-    stress_in(&dir, 20, args)
+    stress_in(&dir, usize::try_from(FILES)?, args)
 }
 
 /// Runs `endiod stress` on that many files of a directory.

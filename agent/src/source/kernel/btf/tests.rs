@@ -148,6 +148,13 @@ pub(in super::super) fn structures(
     blob.bytes()
 }
 
+/// The same, described in a layer above: a function of that name without parameters.
+pub(in super::super) fn function(base: &Btf<'_>, name: &str) -> Vec<u8> {
+    let mut blob = Blob::above(base);
+    blob.function(name, &[]);
+    blob.bytes()
+}
+
 /// A small kernel: an inode with what makes real ones hard.
 fn small_kernel() -> Blob {
     let mut blob = Blob::new();

@@ -97,3 +97,60 @@ fn a_forced_back_end_is_the_only_one_and_the_rest_is_lost() {
     }
     assert!(!lost.iter().any(|(probe, _)| probe.witness == Witness::FsyncBegin));
 }
+
+const ENCIPHERED: [&str; 2] = ["__blk_crypto_submit_bio", "kprobe_blk_crypto_submit_bio"];
+
+/// What becomes of all probes where some are refused and some functions do not exist.
+fn with(refused: &[&str], missing: &[&str], backend: Option<Backend>) -> Vec<Verdict> {
+    choose(
+        Choice { backend, slab_tracepoints: true },
+        |probe| !missing.contains(&probe.function),
+        |probe| match refused.contains(&probe.program) {
+            true => Err("no".to_owned()),
+            false => Ok(()),
+        },
+    )
+}
+
+#[test]
+fn enciphered_bios_are_watched_beside_the_others_and_not_in_their_place() {
+    let verdicts = with(&[], &[], None);
+    for program in ["submit_bio", "__blk_crypto_submit_bio"] {
+        assert_eq!(*verdict(&verdicts, program), Verdict::Attached, "{program}");
+    }
+    // Refused by fentry, a kprobe may see them although fentry sees the others.
+    let verdicts = with(&["__blk_crypto_submit_bio"], &[], None);
+    assert_eq!(*verdict(&verdicts, "submit_bio"), Verdict::Attached);
+    assert_eq!(*verdict(&verdicts, "kprobe_blk_crypto_submit_bio"), Verdict::Attached);
+    // And if nobody does, that is said.
+    let lost = lost(&with(&ENCIPHERED, &[], None));
+    let lost: Vec<_> = lost.iter().map(|(probe, _)| probe.program).collect();
+    assert_eq!(lost, ["__blk_crypto_submit_bio"]);
+}
+
+#[test]
+fn where_raw_tracepoints_see_the_bios_enciphered_ones_are_lost_and_that_is_said() {
+    for (refused, backend) in [(&["submit_bio"][..], None), (&[][..], Some(Backend::RawTracepoint))]
+    {
+        let verdicts = with(refused, &[], backend);
+        assert_eq!(*verdict(&verdicts, "tp_block_bio_queue"), Verdict::Attached);
+        for program in ENCIPHERED {
+            assert_ne!(*verdict(&verdicts, program), Verdict::Attached, "{program}");
+        }
+        let lost = lost(&verdicts);
+        assert!(lost.iter().any(|(probe, _)| probe.program == ENCIPHERED[0]), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_function_that_this_kernel_need_not_have_is_no_loss_with_any_back_end() {
+    for backend in [None, Some(Backend::RawTracepoint), Some(Backend::Kprobe)] {
+        let verdicts = with(&[], &["__blk_crypto_submit_bio"], backend);
+        for program in ENCIPHERED {
+            let found = verdict(&verdicts, program);
+            assert!(matches!(found, Verdict::Absent(Absence::NotHere(_))), "{found:?}");
+        }
+        let lost = lost(&verdicts);
+        assert!(!lost.iter().any(|(probe, _)| ENCIPHERED.contains(&probe.program)));
+    }
+}

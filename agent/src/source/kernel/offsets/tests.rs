@@ -70,3 +70,37 @@ fn what_only_some_programs_need_makes_those_unusable_and_names_it() {
     assert!(found.unusable["tp_kmem_cache_alloc"].contains("ext4_init_io_end"), "{found:?}");
     assert!(!found.unusable.contains_key("submit_bio"), "{found:?}");
 }
+
+/// The constant by which enciphered bios are left out, and whether their own programs can be used: of a
+/// kernel with or without the member, with or without the function.
+fn enciphered(has_member: bool, has_function: bool) -> (u32, bool) {
+    let (structure, member) = CRYPT_CONTEXT;
+    let mut shapes = [kernel(), module()].concat();
+    shapes.extend(has_member.then_some((structure, member, 96)));
+    let bytes = synthetic::structures(None, &shapes);
+    let kernel = Btf::parse(&bytes).unwrap();
+    let above = has_function.then(|| synthetic::function(&kernel, ENCIPHERS));
+    let above = above.as_deref().map(|bytes| Btf::parse_split(&kernel, bytes).unwrap());
+    let found = find(above.as_ref().unwrap_or(&kernel), &symbols(), (7, 3)).unwrap();
+    let word = found.words.iter().find(|(name, _)| *name == "BIO_BI_CRYPT_CONTEXT").unwrap().1;
+    let usable = ENCIPHERED.iter().map(|program| !found.unusable.contains_key(program));
+    let usable: Vec<_> = usable.collect();
+    assert_eq!(usable[0], usable[1]);
+    (word, usable[0])
+}
+
+#[test]
+fn enciphered_bios_are_left_out_of_submit_bio_only_where_they_are_told_before() {
+    assert_eq!(enciphered(true, true), (96, true));
+    // Before 7.0 the member is there, and submit_bio sees them first.
+    assert_eq!(enciphered(true, false), (0, true));
+    assert_eq!(enciphered(false, true), (0, false));
+}
+
+#[test]
+fn the_programs_of_enciphered_bios_are_rows_of_the_table() {
+    for program in ENCIPHERED {
+        let row = PROBES.iter().find(|probe| probe.program == *program).unwrap();
+        assert_eq!(row.function, ENCIPHERS);
+    }
+}

@@ -66,7 +66,7 @@ const COMMON: &[Common] = &[
 ];
 
 /// Hits of these programs that the kernel skipped, in both runs.
-fn missed_by(programs: &[&str], summaries: [&Summary; 2]) -> u64 {
+pub(super) fn missed_by(programs: &[&str], summaries: [&Summary; 2]) -> u64 {
     let of = |summary: &Summary| -> u64 {
         programs.iter().filter_map(|program| summary.probes.missed.get(*program)).sum()
     };

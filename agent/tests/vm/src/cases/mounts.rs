@@ -297,8 +297,6 @@ fn check(row: &Row, summary: &Summary, calls: Calls, facts: &mut Facts) -> Resul
                 ensure!(count == 0, "{name} should never happen ({why}), seen {count}");
                 facts.insert(format!("never exercises {name}"), (*why).into());
             }
-            // Without the bios' references it is not known which put is the last.
-            None if counter == Counter::Queued && !row.does(Counter::Bios) => {}
             None => ensure!(count > 0, "{name}: none seen, so this proves nothing: {summary}"),
         }
     }
@@ -307,11 +305,7 @@ fn check(row: &Row, summary: &Summary, calls: Calls, facts: &mut Facts) -> Resul
     conservation::check_misses(summary)?;
     let found = &summary.findings;
     ensure!(found.is_empty(), "findings on a healthy kernel: {found:?}");
-    if row.does(Counter::Bios) {
-        conservation::check_lives(summary)?;
-    } else {
-        conservation::check_births(summary)?;
-    }
+    conservation::check_lives(summary)?;
     if calls.may_fail {
         return Ok(());
     }
