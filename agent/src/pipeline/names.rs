@@ -30,7 +30,7 @@ pub const PROGRAM: &str = "program";
 pub const SPANS: &str = "open_spans";
 /// Reason: a walk of a list, or of a request's bios, ended at its bound.
 pub const WALK_BOUND: &str = "walk_bound";
-/// Why a probe missed a hit: its program was already running on that CPU.
+/// Why a probe missed a hit: its program, or for a kprobe another one, was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
 
 static EVENT_KINDS: [&str; RECORDS.len()] = {

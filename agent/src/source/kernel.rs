@@ -12,9 +12,11 @@ pub mod btf;
 mod choice;
 mod counters;
 mod dry_run;
+mod kprobes;
 mod module;
 mod object;
 mod offsets;
+mod syscall;
 mod tracepoints;
 mod types;
 
@@ -129,7 +131,7 @@ pub enum TotalsError {
     #[error("cannot read the programs' counters: {0}")]
     Counters(#[source] aya::maps::MapError),
     /// The kernel's counter of skipped hits cannot be read.
-    #[error("cannot read the skipped hits of {program} from /proc/self/fdinfo")]
+    #[error("cannot read the skipped hits of {program}")]
     Misses {
         /// The program.
         program: &'static str,
@@ -140,6 +142,7 @@ pub enum TotalsError {
 pub struct KernelSource {
     ebpf: Ebpf,
     modules: module::ModuleProbes,
+    kprobes: kprobes::Kprobes,
     _log: Option<LogReader>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
@@ -172,9 +175,11 @@ impl KernelSource {
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
+        let mut kprobes = kprobes::Kprobes::new(version);
         let log = start_log(&mut ebpf);
+        let (facts, unusable) = (&types, &constants.unusable);
         let mut attacher =
-            attach::Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
+            attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, facts, unusable);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -191,6 +196,7 @@ impl KernelSource {
             used_bytes_max: 0,
             ebpf,
             modules,
+            kprobes,
             _log: log,
         })
     }
@@ -252,8 +258,8 @@ impl KernelSource {
         for totals in self.counters.read()? {
             self.own.loss(Cpu(totals.cpu), totals.emitted, totals.dropped, deliver);
         }
-        for (id, total) in attach::misses(&self.ebpf, &self.modules, &self.verdicts, self.version)?
-        {
+        let KernelSource { ebpf, modules, kprobes, verdicts, version, .. } = self;
+        for (id, total) in attach::misses(ebpf, modules, kprobes, verdicts, *version)? {
             self.own.misses(id, total, deliver);
         }
         Ok(())
@@ -275,7 +281,8 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let detached = attach::detach_all(&mut self.ebpf, &mut self.modules, &self.verdicts);
+        let KernelSource { ebpf, modules, kprobes, verdicts, .. } = &mut self;
+        let detached = attach::detach_all(ebpf, modules, kprobes, verdicts);
         while self.drain(deliver) {}
         if let Err(error) = self.totals(deliver) {
             log::error!("{error}: the summary's last losses are missing");
