@@ -345,7 +345,12 @@ impl Lifecycle {
         sink: &mut impl FnMut(Step<'_>),
     ) -> Option<Slot> {
         if let Some(slot) = self.io_ends.find(addr) {
-            return Some(slot);
+            let is_over = self.io_ends.at(slot).state() == State::Released;
+            if self.sight.births || !is_over {
+                return Some(slot);
+            }
+            // Its successor at that address was born unseen.
+            self.io_ends.evict(addr);
         }
         let orphan = match act {
             _ if addr.0 == 0 => Some(Orphan::NullIoEnd),

@@ -70,8 +70,12 @@ pub struct Probes {
     pub absent: usize,
     /// Programs that could not be attached; the log says why.
     pub failed: Vec<String>,
-    /// Hits that the kernel skipped because the program was already running on that CPU, by program.
+    /// Hits that the kernel skipped because the program was already running on that CPU, of kprobes also
+    /// because another one was, by program.
     pub missed: BTreeMap<String, u64>,
+    /// Attached programs whose hits the kernel skips and does not count: kprobes before 6.7.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<String>,
 }
 
 /// The stream.
@@ -252,7 +256,11 @@ impl fmt::Display for Summary {
         let Summary { kernel, seconds, probes, io_ends, direct_ios, fsyncs, .. } = self;
         writeln!(f, "kernel      {kernel}, watched for {seconds:.1} s")?;
         write!(f, "probes      {} attached", probes.attached)?;
-        writeln!(f, ", {} failed, {} hits missed", probes.failed.len(), self.missed())?;
+        write!(f, ", {} failed, {} hits missed", probes.failed.len(), self.missed())?;
+        match probes.uncounted.len() {
+            0 => writeln!(f)?,
+            kprobes => writeln!(f, ", those of {kprobes} kprobes not counted")?,
+        }
         write!(f, "events      {} emitted, {} lost", self.emitted(), self.dropped())?;
         writeln!(f, ", {} malformed", self.stream.malformed)?;
         for (bound, count) in self.stream.program_losses.iter().flatten() {

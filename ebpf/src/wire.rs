@@ -512,7 +512,8 @@ records! {
         /// Records that found no room in the ring.
         dropped: u64,
     }
-    /// Hits of one probe that the kernel skipped because its program was already running.
+    /// Hits of one probe that the kernel skipped because its program, or for a kprobe another one, was
+    /// already running. Never sent where the kernel does not count them.
     70 Misses "misses" {
         /// Index into the probe table.
         probe: u32,

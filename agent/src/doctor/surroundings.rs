@@ -10,8 +10,7 @@ use crate::{
     generation::{self, Functions},
     host::Preemption,
     known_defects::{Affected, KNOWN_DEFECTS, SeenBy, affects},
-    probes::{Hook, PROBES},
-    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, KPROBE_MISSES_FROM, Verdict},
+    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, Verdict},
 };
 
 pub(super) fn kernel_of(facts: &Facts) -> Kernel {
@@ -146,11 +145,7 @@ pub(super) fn programs_of(facts: &Facts) -> Programs {
         numbering: numbering.to_owned(),
         numbering_why: why,
         misses_counted: tried.and_then(|tried| tried.misses_counted),
-        kprobe_misses_counted: tried.and_then(|tried| {
-            let mut rows = PROBES.iter().zip(&tried.verdicts);
-            rows.any(|(row, verdict)| row.hook == Hook::Kprobe && *verdict == Verdict::Attached)
-                .then_some(facts.upstream.series >= KPROBE_MISSES_FROM)
-        }),
+        kprobe_misses_counted: tried.and_then(|tried| tried.kprobe_misses_counted),
     }
 }
 

@@ -117,7 +117,7 @@ impl Page {
             None => "unknown: nothing attached",
         };
         let kprobes = match programs.kprobe_misses_counted {
-            Some(false) => "; those of kprobes are skipped and not counted (before 6.7)",
+            Some(false) => "; those of kprobes are not counted (from 6.7, with CAP_SYS_ADMIN)",
             Some(true) | None => "",
         };
         self.row("skipped hits", &format!("{misses}{kprobes}"));

@@ -12,6 +12,8 @@ use crate::witnesses::Witnesses;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Sight {
+    /// Births. Without them an address that is seen again after its release is another life's.
+    pub(super) births: bool,
     /// All puts, so that references can be counted.
     pub(super) references: bool,
     /// `ext4_end_io_end`, the claim from 6.15 on.
@@ -37,6 +39,7 @@ impl Sight {
         let sees = |witness| witnesses.sees(witness);
         let bio_ends = sees(Witness::BioEnd);
         Sight {
+            births: sees(Witness::Birth),
             references: sees(Witness::Put) && sees(Witness::PutDefer),
             claims: sees(Witness::Claim),
             conversions: sees(Witness::ConvertBegin) && sees(Witness::ConvertEnd),

@@ -27,7 +27,7 @@ pub(crate) const UNTRACKED: &str = "untracked";
 pub(crate) const TABLE: &str = "table";
 /// Stage of a loss: the programs' own tables and walks; the reason is the bound.
 pub(crate) const PROGRAM: &str = "program";
-/// Why a probe missed a hit: its program was already running on that CPU.
+/// Why a probe missed a hit: its program, or for a kprobe another one, was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
 
 static EVENT_KINDS: [&str; RECORDS.len()] = {

@@ -9,7 +9,7 @@ use endiod_wire::wire::RECORDS;
 use crate::{
     event::{Backend, Cpu, LeftOut, Nanos, ProbeId},
     limits,
-    probes::PROBES,
+    probes::{Hook, PROBES},
     report::CpuStream,
 };
 
@@ -46,8 +46,9 @@ pub(super) struct Totals {
     pub(super) cpus: Vec<CpuTotals>,
     /// By CPU, sums over the streams that are over.
     pub(super) past: Vec<CpuStream>,
-    missed: Vec<u64>,
-    /// Likewise.
+    /// By index in `PROBES`; `None` before a MISSES, which never comes where the kernel does not count.
+    missed: Vec<Option<u64>>,
+    /// Likewise, sums over the streams that are over.
     past_missed: Vec<u64>,
     /// What the programs left out; `None` until a stream tells.
     left_out: Option<LeftOut>,
@@ -69,7 +70,7 @@ impl Totals {
             malformed: 0,
             cpus: vec![CpuTotals::default(); limits::CPUS_MAX],
             past: vec![CpuStream::default(); limits::CPUS_MAX],
-            missed: vec![0; PROBES.len()],
+            missed: vec![None; PROBES.len()],
             past_missed: vec![0; PROBES.len()],
             left_out: None,
             past_left_out: None,
@@ -88,7 +89,8 @@ impl Totals {
         self.cpus.fill(CpuTotals::default());
         self.fates.fill(None);
         for (past, missed) in self.past_missed.iter_mut().zip(&mut self.missed) {
-            *past += std::mem::take(missed);
+            // Counted once is counted ever after: 0 and not `None`.
+            *past += missed.as_mut().map_or(0, std::mem::take);
         }
         self.past_left_out = self.left_out();
         self.left_out = None;
@@ -106,7 +108,7 @@ impl Totals {
     pub(super) fn missed(&mut self, probe: ProbeId, total: u64) -> u64 {
         let index = usize::try_from(probe.0).unwrap_or(usize::MAX);
         let Some(missed) = self.missed.get_mut(index) else { return 0 };
-        total.saturating_sub(std::mem::replace(missed, total))
+        total.saturating_sub(missed.replace(total).unwrap_or(0))
     }
 
     /// Takes what the programs left out; how much more that is.
@@ -163,7 +165,18 @@ impl Totals {
 
     /// Hits missed, by program.
     pub(super) fn missed_by_program(&self) -> impl Iterator<Item = (String, u64)> {
-        let sums = self.missed.iter().zip(&self.past_missed).map(|(missed, past)| missed + past);
+        let both = self.missed.iter().zip(&self.past_missed);
+        let sums = both.map(|(missed, past)| missed.unwrap_or(0) + past);
         PROBES.iter().zip(sums).map(|(probe, missed)| (probe.program.to_owned(), missed))
+    }
+
+    /// Attached programs whose hits every kernel skips, and this one without counting them.
+    pub(super) fn uncounted(&self) -> impl Iterator<Item = &'static str> {
+        let rows = PROBES.iter().zip(self.fates).zip(&self.missed);
+        let skipped = rows.filter(|((probe, fate), missed)| {
+            let is_on = *fate == Some(ProbeFate::Attached);
+            is_on && probe.hook == Hook::Kprobe && missed.is_none()
+        });
+        skipped.map(|((probe, _), _)| probe.program)
     }
 }

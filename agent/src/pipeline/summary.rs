@@ -76,6 +76,7 @@ impl Pipeline {
             absent: programs(ProbeFate::Absent).count(),
             failed: programs(ProbeFate::Failed).map(str::to_owned).collect(),
             missed: nonzero(self.totals.missed_by_program()),
+            uncounted: self.totals.uncounted().map(str::to_owned).collect(),
         }
     }
 

@@ -14,9 +14,11 @@ mod choice;
 mod counters;
 mod dry_run;
 mod error;
+mod kprobes;
 mod module;
 mod object;
 mod offsets;
+mod syscall;
 mod tracepoints;
 mod types;
 
@@ -65,6 +67,7 @@ pub struct Sizes {
 pub struct KernelSource {
     ebpf: Ebpf,
     modules: module::ModuleProbes,
+    kprobes: kprobes::Kprobes,
     _log: Option<LogReader>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
@@ -97,9 +100,11 @@ impl KernelSource {
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, sizes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
+        let mut kprobes = kprobes::Kprobes::new(version);
         let log = start_log(&mut ebpf);
+        let (facts, unusable) = (&types, &constants.unusable);
         let mut attacher =
-            attach::Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
+            attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, facts, unusable);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -116,6 +121,7 @@ impl KernelSource {
             used_bytes_max: 0,
             ebpf,
             modules,
+            kprobes,
             _log: log,
         })
     }
@@ -179,8 +185,8 @@ impl KernelSource {
             self.own.loss(cpu, emitted, dropped, deliver);
         }
         self.own.program_loss(left_out, deliver);
-        for (id, total) in attach::misses(&self.ebpf, &self.modules, &self.verdicts, self.version)?
-        {
+        let KernelSource { ebpf, modules, kprobes, verdicts, version, .. } = self;
+        for (id, total) in attach::misses(ebpf, modules, kprobes, verdicts, *version)? {
             self.own.misses(id, total, deliver);
         }
         Ok(())
@@ -202,7 +208,8 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let detached = attach::detach_all(&mut self.ebpf, &mut self.modules, &self.verdicts);
+        let KernelSource { ebpf, modules, kprobes, verdicts, .. } = &mut self;
+        let detached = attach::detach_all(ebpf, modules, kprobes, verdicts);
         while self.drain(deliver) {}
         if let Err(error) = self.totals(deliver) {
             log::error!("{error}: the summary's last losses are missing");

@@ -35,6 +35,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
+    let is_whole = args.filter.is_none() && args.kernel.is_empty();
     if !args.no_vm {
         let promtool = setup::promtool(workspace)?;
         setup::guest(workspace)?;
@@ -42,7 +43,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         if args.filter.is_none() {
             host.add(verify(&built));
         }
-        if args.filter.is_none() && args.kernel.is_empty() {
+        if is_whole {
             columns.push(native::column(workspace, &built, GUEST_PROGRAM)?);
         }
         let filter = args.filter.as_deref();
@@ -54,6 +55,9 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
             places.push(bench.place(kernel, &releases)?);
         }
         page::write(&places, &workspace.store().join("out/kernels.md"))?;
+    }
+    if is_whole && !args.no_vm {
+        host.add(native::served(&columns).map(|place| println!("\n{place}")));
     }
     eprintln!("test: everything took {:.0} s", begun.elapsed().as_secs_f64());
     Ok(summary(host, &columns))

@@ -16,13 +16,14 @@ use aya::{
 };
 
 use super::{
-    KernelError, TotalsError,
+    DryRun, KernelError, TotalsError,
     btf::Btf,
     choice::{Choice, Verdict, choose, order},
+    kprobes::Kprobes,
     module::ModuleProbes,
 };
 use crate::{
-    event::{Backend, ProbeId},
+    event::ProbeId,
     host::Host,
     probes::{Hook, PROBES, Probe},
 };
@@ -30,8 +31,7 @@ use crate::{
 /// The first kernel that skips, and counts, hits of a program that already runs on the CPU.
 pub const GUARDED_FROM: (u32, u32) = (5, 12);
 
-/// The first kernel that counts the hits of a kprobe that it skips (`trace_call_bpf`); every kernel
-/// skips them.
+/// The first kernel that counts the hits that kprobes and their programs miss; every kernel skips them.
 pub const KPROBE_MISSES_FROM: (u32, u32) = (6, 7);
 
 /// What it takes to attach a program.
@@ -39,6 +39,7 @@ pub(super) struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     /// ext4's functions, where it is a module.
     modules: &'a mut ModuleProbes,
+    kprobes: &'a mut Kprobes,
     /// vmlinux's, for the kernel's own functions; or why there is none.
     btf: Result<KernelBtf, String>,
     /// What the kernel describes, ext4's module included.
@@ -51,11 +52,12 @@ impl<'a> Attacher<'a> {
     pub(super) fn new(
         ebpf: &'a mut Ebpf,
         modules: &'a mut ModuleProbes,
+        kprobes: &'a mut Kprobes,
         types: &'a super::Types<'a>,
         unusable: &'a BTreeMap<&'static str, String>,
     ) -> Self {
         let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
-        Attacher { ebpf, modules, btf, facts: types.all(), unusable }
+        Attacher { ebpf, modules, kprobes, btf, facts: types.all(), unusable }
     }
 
     /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
@@ -66,9 +68,9 @@ impl<'a> Attacher<'a> {
     }
 
     /// Loads and attaches each program and takes it away again before the next; whether the kernel
-    /// counts skipped hits is read from the first that attached.
-    pub(super) fn try_each(&mut self, choice: Choice) -> (Vec<Verdict>, Option<bool>) {
-        let (facts, mut misses_counted) = (self.facts, None);
+    /// counts skipped hits is read from the first that attached, for kprobes from the first of them.
+    pub(super) fn try_each(&mut self, choice: Choice) -> DryRun {
+        let (facts, mut misses_counted, mut kprobe_misses_counted) = (self.facts, None, None);
         let verdicts = choose(
             choice,
             |probe| facts.has_function(probe.function),
@@ -77,11 +79,15 @@ impl<'a> Attacher<'a> {
                 let program = attached_program(self.ebpf, self.modules, probe);
                 misses_counted =
                     misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
-                unload(self.ebpf, self.modules, probe)
+                if probe.hook == Hook::Kprobe && kprobe_misses_counted.is_none() {
+                    let missed = self.kprobes.missed(probe.program);
+                    kprobe_misses_counted = Some(missed.is_some_and(|missed| missed.is_ok()));
+                }
+                unload(self.ebpf, self.modules, self.kprobes, probe)
                     .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
             },
         );
-        (verdicts, misses_counted)
+        DryRun { verdicts, misses_counted, kprobe_misses_counted }
     }
 
     fn attach(&mut self, probe: &Probe) -> Result<(), String> {
@@ -103,8 +109,7 @@ impl<'a> Attacher<'a> {
             Hook::Kprobe => {
                 let program: &mut KProbe = program(self.ebpf, probe)?.try_into()?;
                 program.load()?;
-                program.attach(probe.function, 0)?;
-                Ok(())
+                self.kprobes.attach(probe.program, program, probe.function)
             }
         }
     }
@@ -172,12 +177,13 @@ pub fn refusal_hint(lockdown: Option<&str>) -> &'static str {
 pub(super) fn detach_all(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
+    kprobes: &mut Kprobes,
     verdicts: &[Verdict],
 ) -> Vec<ProbeId> {
     let mut detached = Vec::new();
     for at in order().into_iter().rev().filter(|at| verdicts[*at] == Verdict::Attached) {
         let probe = &PROBES[at];
-        match unload(ebpf, modules, probe) {
+        match unload(ebpf, modules, kprobes, probe) {
             Ok(()) => detached.extend(u32::try_from(at).map(ProbeId)),
             Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
         }
@@ -188,11 +194,13 @@ pub(super) fn detach_all(
 fn unload(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
+    kprobes: &mut Kprobes,
     probe: &Probe,
 ) -> Result<(), Box<dyn Error>> {
     if modules.detach(probe) {
         return Ok(());
     }
+    kprobes.detach(probe.program);
     let program = program(ebpf, probe)?;
     match probe.hook {
         Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
@@ -205,10 +213,11 @@ fn unload(
 
 /// Hits that the kernel skipped, per loaded program (`recursion_misses`, from [`GUARDED_FROM`]; a
 /// kernel before that skips none). Those of kprobes are skipped by every kernel and counted from
-/// [`KPROBE_MISSES_FROM`]; before, there is no total, not even zero.
+/// [`KPROBE_MISSES_FROM`], in two places; where they are not there is no total, not even zero.
 pub(super) fn misses(
     ebpf: &Ebpf,
     modules: &ModuleProbes,
+    kprobes: &Kprobes,
     verdicts: &[Verdict],
     version: (u32, u32),
 ) -> Result<Vec<(ProbeId, u64)>, TotalsError> {
@@ -216,11 +225,16 @@ pub(super) fn misses(
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
         let loaded = attached_program(ebpf, modules, probe);
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
-        if probe.hook.backend() == Backend::Kprobe && version < KPROBE_MISSES_FROM {
-            continue;
-        }
+        let unreadable = TotalsError::Misses { program: probe.program };
+        let before_program = match probe.hook {
+            Hook::Kprobe => match kprobes.missed(probe.program) {
+                Some(missed) => missed.map_err(|_| unreadable)?,
+                None => continue,
+            },
+            Hook::Entry | Hook::Exit | Hook::Tracepoint => 0,
+        };
         match recursion_misses(program) {
-            Some(total) => misses.push((id, total)),
+            Some(total) => misses.push((id, before_program + total)),
             None if version < GUARDED_FROM => {}
             None => return Err(TotalsError::Misses { program: probe.program }),
         }

@@ -3,7 +3,7 @@
 
 use super::{
     Choice, KernelError, Sizes, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters,
-    load, module::ModuleProbes, offsets, permitted_object,
+    kprobes::Kprobes, load, module::ModuleProbes, offsets, permitted_object,
 };
 use crate::host::Host;
 
@@ -17,6 +17,8 @@ pub struct DryRun {
     pub verdicts: Vec<Verdict>,
     /// Whether the kernel counts skipped hits; `None` if nothing attached.
     pub misses_counted: Option<bool>,
+    /// The same of kprobes; `None` if none attached.
+    pub kprobe_misses_counted: Option<bool>,
 }
 
 /// Tries every program.
@@ -38,7 +40,8 @@ pub fn dry_run(
     counters::raise_memlock_limit();
     let mut ebpf = load(object, &constants, SIZES)?;
     let mut modules = ModuleProbes::new(object, &ebpf, types.all())?;
-    let mut attacher = Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
-    let (verdicts, misses_counted) = attacher.try_each(choice);
-    Ok(DryRun { verdicts, misses_counted })
+    let mut kprobes = Kprobes::new(version);
+    let (facts, unusable) = (&types, &constants.unusable);
+    let mut attacher = Attacher::new(&mut ebpf, &mut modules, &mut kprobes, facts, unusable);
+    Ok(attacher.try_each(choice))
 }

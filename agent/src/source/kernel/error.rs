@@ -84,7 +84,7 @@ pub enum TotalsError {
     #[error("cannot read the programs' counters: {0}")]
     Counters(#[source] aya::maps::MapError),
     /// The kernel's counter of skipped hits cannot be read.
-    #[error("cannot read the skipped hits of {program} from /proc/self/fdinfo")]
+    #[error("cannot read the skipped hits of {program}")]
     Misses {
         /// The program.
         program: &'static str,

@@ -13,8 +13,6 @@
 //! of the module has other addresses and ids. A hooked program holds the module (`rmmod`: EAGAIN).
 //! Kernels show the types of modules from 5.11 on; getting the descriptor needs CAP_SYS_ADMIN.
 
-mod syscall;
-
 use std::{
     collections::BTreeMap,
     io,
@@ -28,11 +26,11 @@ use aya::{
 use aya_obj::Object;
 
 use super::btf::{Btf, BtfError, TypeId};
+use super::syscall::{self, AttachType, Tracing};
 use crate::{
     limits,
     probes::{Hook, PROBES, Probe},
 };
-use syscall::{AttachType, Tracing};
 
 /// The module whose functions are probed.
 pub(super) const MODULE: &str = "ext4";

@@ -8,12 +8,14 @@ mod cpus;
 mod doctor;
 mod enciphered;
 mod keep;
+mod kprobe_misses;
 mod loss;
 mod module_life;
 mod mounts;
 mod native;
 mod nesting;
 mod record;
+mod refused;
 mod stop;
 
 use anyhow::Result;
@@ -31,6 +33,8 @@ pub(crate) enum Suite {
     Agent,
     /// Every way to make and mount a file system.
     Mounts,
+    /// A kernel that refuses programs, or keeps them from running.
+    Degraded,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// On the machine itself, with a loop device on `/mnt`; never in a guest.
@@ -114,6 +118,9 @@ cases! {
     Core "backends_agree_on_split_bios", always, backends::agree_on_split_bios;
     Core "kprobe_backend_degraded", always, backends::kprobe_is_degraded;
     Mounts "enciphered_bios_by_raw_tracepoints", always, enciphered::by_raw_tracepoints;
+    Degraded "kprobes_that_miss_are_counted_and_accuse_nobody", always, kprobe_misses::counted;
+    Degraded "tracing_refused_falls_back_to_raw_tracepoints", refused::where_a_program_may_refuse, refused::tracing;
+    Degraded "kprobes_refused_too_leaves_raw_tracepoints_alone", refused::where_a_program_may_refuse, refused::tracing_and_kprobes;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

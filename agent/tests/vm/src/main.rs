@@ -10,6 +10,7 @@ mod disk;
 mod dm;
 mod folios;
 mod fscrypt;
+mod hindrance;
 mod http;
 mod workload;
 

@@ -17,12 +17,16 @@ use super::{
 };
 use crate::{Facts, Guest, agent::Agent};
 
-fn endiod(args: &[&str]) -> Result<Output> {
+pub(super) fn endiod(args: &[&str]) -> Result<Output> {
     Command::new("endiod").args(args).output().context("cannot start endiod")
 }
 
 /// Runs the doctor in both formats, keeps both pages, and checks the text's form.
-fn pages(guest: &Guest, name: &str, require: &str) -> Result<(Report, String, Option<i32>)> {
+pub(super) fn pages(
+    guest: &Guest,
+    name: &str,
+    require: &str,
+) -> Result<(Report, String, Option<i32>)> {
     let text = endiod(&["doctor", "--require", require])?;
     let json = endiod(&["doctor", "--require", require, "--format", "json"])?;
     fs::write(guest.out.join(format!("{name}.txt")), &text.stdout)?;

@@ -1,6 +1,5 @@
-//! This machine's own kernel, with whatever back end it takes: what was written to the loop device on
-//! `/mnt` is what was seen of it. The machine has other file systems, so everything is counted by
-//! device.
+//! A kernel as it comes, with whatever back end it takes: what was written to the device on `/mnt` is
+//! what was seen of it. The machine itself has other file systems, so everything is counted by device.
 
 use std::fs;
 
@@ -9,25 +8,38 @@ use anyhow::{Context as _, Result, ensure};
 use super::conservation::{buffered_line, check_misses, check_stream, settled_scrape};
 use crate::{
     Facts, Guest,
-    agent::Agent,
+    agent::{Agent, Ended},
     http,
     workload::{COMMIT_LINE, Issued, stress, sync},
 };
 
-/// Both workloads on the loop device.
+/// On this machine's own kernel, on a loop device.
 pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    conserved(guest, "native", [&COMMIT_LINE, &buffered], facts).map(drop)
+}
+
+/// A direct and a buffered workload on the device, and the agent that watched them by the back end of
+/// its choice.
+pub(super) fn conserved(
+    guest: &Guest,
+    name: &str,
+    lines: [&[&str]; 2],
+    facts: &mut Facts,
+) -> Result<Ended> {
     let device = device_on("/mnt")?;
     sync();
     let agent = Agent::start(&["--findings-dir", "none"])?;
-    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let issued = [stress("native1", &COMMIT_LINE)?, stress("native2", &buffered)?];
+    let [direct, buffered] = lines;
+    let issued = [stress(&format!("{name}1"), direct)?, stress(&format!("{name}2"), buffered)?];
     sync();
     let scrape = settled_scrape(&agent)?;
-    fs::write(guest.out.join("native.prom"), &scrape)?;
-    let ended = agent.stop(guest, "native")?;
-    let summary = ended.summary;
-    let serving = ended.log.lines().find_map(|line| line.split_once(" probes by "));
-    facts.insert("back end".into(), serving.map_or("not told", |(_, by)| by).into());
+    fs::write(guest.out.join(format!("{name}.prom")), &scrape)?;
+    let ended = agent.stop(guest, name)?;
+    let summary = &ended.summary;
+    let serving = ended.log.lines().filter_map(|line| line.split_once(" probes by "));
+    let serving: Vec<_> = serving.map(|(_, by)| by).collect();
+    facts.insert("back end".into(), serving.join("; ").into());
 
     let label = format!("device=\"{device}\"");
     let of_device = |metric: &str| http::sum_with(&scrape, metric, &label);
@@ -40,8 +52,8 @@ pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Resu
     }
     facts.insert("events".into(), summary.emitted().into());
     facts.insert("missed".into(), summary.missed().into());
-    check_stream(&summary)?;
-    check_misses(&summary)?;
+    check_stream(summary)?;
+    check_misses(summary)?;
     let findings = &summary.findings;
     ensure!(findings.is_empty(), "findings on a healthy kernel: {findings:?}");
     ensure!(summary.dropped() == 0, "records were lost, the ring is too small");
@@ -54,7 +66,7 @@ pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Resu
     ensure!(started > 0.0, "no io_end of {device} was seen: this proves nothing");
     ensure!((started - completed).abs() <= missed, "{started} io_ends, {completed} ended");
     ensure!((fsyncs - calls).abs() <= missed_fsyncs, "{calls} fsyncs issued, {fsyncs} seen");
-    Ok(())
+    Ok(ended)
 }
 
 /// The kernel's name of the device that is mounted there.

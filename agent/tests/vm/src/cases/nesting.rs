@@ -27,7 +27,7 @@ use endiod::{
 };
 use endiod_wire::wire::{CpuCounters, NESTING_LONG_RUN};
 
-use crate::{Facts, Guest, workload::sync};
+use crate::{Facts, Guest, hindrance::on_cpu_0, workload::sync};
 
 /// Enough interruptions to mean something.
 const NESTED_MIN: u64 = 100;
@@ -45,8 +45,8 @@ pub(crate) fn numbers_survive(_guest: &Guest, facts: &mut Facts) -> Result<()> {
     let mut numbers = Numbers::new(&mut ebpf)?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<()> {
-        let writer = scope.spawn(|| write_until(&stop));
-        let result = run_long(&mut ebpf, &mut numbers);
+        let writer = scope.spawn(|| on_cpu_0(|| write_until(&stop)));
+        let result = on_cpu_0(|| run_long(&mut ebpf, &mut numbers));
         stop.store(true, Ordering::Relaxed);
         writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
         result
@@ -68,9 +68,8 @@ fn load_long(ebpf: &mut Ebpf) -> Result<()> {
     Ok(())
 }
 
-/// Runs the long program on CPU 0 until it was interrupted often enough.
+/// Runs the long program, on CPU 0, until it was interrupted often enough.
 fn run_long(ebpf: &mut Ebpf, numbers: &mut Numbers) -> Result<()> {
-    pin_to_cpu_0()?;
     let start = Instant::now();
     while numbers.nested < NESTED_MIN && start.elapsed() < PATIENCE {
         let long: &mut RawTracePoint =
@@ -83,26 +82,14 @@ fn run_long(ebpf: &mut Ebpf, numbers: &mut Numbers) -> Result<()> {
     Ok(())
 }
 
-/// Writes and syncs on CPU 0, so that the device interrupts that CPU.
+/// Writes and syncs, on CPU 0, so that the device interrupts that CPU.
 fn write_until(stop: &AtomicBool) -> Result<()> {
-    pin_to_cpu_0()?;
     let mut file = File::create("/mnt/nesting")?;
     while !stop.load(Ordering::Relaxed) {
         file.write_all(&[1; 16 << 10])?;
         file.sync_data()?;
     }
     sync();
-    Ok(())
-}
-
-fn pin_to_cpu_0() -> Result<()> {
-    // SAFETY: cpu_set_t is a bit array for which all zeroes is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: CPU 0 lies within the set.
-    unsafe { libc::CPU_SET(0, &mut set) };
-    // SAFETY: `set` is valid for reads of the size that is passed; 0 is the calling thread.
-    let status = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    ensure!(status == 0, "cannot pin to CPU 0: {}", std::io::Error::last_os_error());
     Ok(())
 }
 

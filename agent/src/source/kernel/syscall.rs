@@ -1,4 +1,5 @@
-//! The few bpf(2) commands that programs for module functions need and aya does not offer.
+//! The few bpf(2) commands that aya does not offer: for programs on module functions, and for what a
+//! kprobe missed.
 //!
 //! Each command has its own structure, laid out as the command's part of the kernel's `union bpf_attr`
 //! (include/uapi/linux/bpf.h, 5.11 to 7.3): the kernel takes a shorter one and reads the rest as zero.
@@ -19,11 +20,14 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BTF_GET_FD_BY_ID: libc::c_long = 19;
 const BTF_GET_NEXT_ID: libc::c_long = 23;
+const LINK_GET_FD_BY_ID: libc::c_long = 30;
 
 /// `BPF_PROG_TYPE_TRACING`.
 const TRACING: u32 = 26;
 /// Length of a program's name with its zero (`BPF_OBJ_NAME_LEN`); longer ones are cut, as aya does.
 const NAME_LEN: usize = 16;
+/// `BPF_PERF_EVENT_KPROBE` of `enum bpf_perf_event_type`.
+const PERF_EVENT_KPROBE: u32 = 3;
 /// Room for a module's name with its zero (`MODULE_NAME_LEN` is 56 on 64-bit kernels).
 const MODULE_NAME_LEN: usize = 64;
 /// What the verifier is asked to write when it refuses a program (`BPF_LOG_LEVEL1`).
@@ -124,6 +128,23 @@ struct BtfInfo {
     kernel_btf: u32,
 }
 
+/// `struct bpf_link_info` of a kprobe, as from 6.7 up to what is asked for.
+#[repr(C)]
+#[derive(Default)]
+struct KprobeInfo {
+    link_type: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    event_type: u32,
+    pad_too: u32,
+    func_name: u64,
+    name_len: u32,
+    offset: u32,
+    addr: u64,
+    missed: u64,
+}
+
 /// Loads a program; a refused one is offered again with room for the verifier's words.
 pub(super) fn load(program: &Tracing<'_>) -> Result<OwnedFd, Refusal> {
     if let Ok(loaded) = load_with_log(program, &mut []) {
@@ -196,6 +217,28 @@ pub(super) fn kernel_btf_name(btf: BorrowedFd<'_>) -> io::Result<Option<String>>
     Ok((info.kernel_btf != 0).then(|| String::from_utf8_lossy(&name[..end]).into_owned()))
 }
 
+/// A descriptor of a link; needs CAP_SYS_ADMIN.
+pub(super) fn link(id: u32) -> io::Result<OwnedFd> {
+    open(LINK_GET_FD_BY_ID, &mut ById { id, ..ById::default() })
+}
+
+/// Hits of a kprobe for which the kernel did not ask its program (from 6.7 on).
+pub(super) fn kprobe_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = KprobeInfo::default();
+    let mut attr = InfoByFd {
+        bpf_fd: fd_u32(link),
+        info_len: len_u32(size_of::<KprobeInfo>())?,
+        info: (&raw mut info) as u64,
+    };
+    call(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // A kernel without the field has a shorter structure, and says so.
+    let is_whole = attr.info_len == len_u32(size_of::<KprobeInfo>())?;
+    if !is_whole || info.event_type != PERF_EVENT_KPROBE {
+        return Err(io::Error::other("the kernel does not describe it as a kprobe that counts"));
+    }
+    Ok(info.missed)
+}
+
 fn name(text: &str) -> [u8; NAME_LEN] {
     let mut name = [0; NAME_LEN];
     for (to, from) in name[..NAME_LEN - 1].iter_mut().zip(text.bytes()) {
@@ -248,6 +291,10 @@ mod tests {
         assert_eq!(size_of::<ProgLoad>(), 120);
         assert_eq!(size_of::<BtfInfo>(), 32);
         assert_eq!(size_of::<InfoByFd>(), 16);
+        assert_eq!(offset_of!(KprobeInfo, event_type), 16);
+        assert_eq!(offset_of!(KprobeInfo, func_name), 24);
+        assert_eq!(offset_of!(KprobeInfo, missed), 48);
+        assert_eq!(size_of::<KprobeInfo>(), 56);
         assert_eq!(size_of::<RawTracepointOpen>(), 16);
     }
 
