@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Vm(Box<VmArgs>),
     /// Runs every test: on the host, then in a guest of each kernel
     Test(TestArgs),
+    /// Builds our own kernel modules for guests, and prints where they are
+    Fixtures(FixturesArgs),
     /// Shows the agent at work on the reproducer, in a guest
     Demo(DemoArgs),
 }
@@ -116,6 +118,13 @@ pub(crate) struct TestArgs {
     /// Host tests only
     #[arg(long)]
     pub(crate) no_vm: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixturesArgs {
+    /// A kernel to build them for, repeatable
+    #[arg(long, value_name = "NAME", required = true, value_parser = kernels::names())]
+    pub(crate) kernel: Vec<String>,
 }
 
 #[derive(Debug, Args)]

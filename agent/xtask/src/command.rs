@@ -40,6 +40,11 @@ pub(crate) fn exists(program: &str) -> bool {
     path.split(':').chain(["/usr/sbin", "/sbin"]).any(|dir| Path::new(dir).join(program).exists())
 }
 
+/// One word for a shell, whatever is in it.
+pub(crate) fn shell_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// The program that a bare `cargo` would be, of the toolchain this one was started with.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -7,7 +7,8 @@
 //! ```text
 //! cli ─► setup ─► archive (packages)      setup/<what>: one file per thing that is fetched
 //!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
-//!   └──► test, demo                       on top of both
+//!   └──► fixtures                         our own kernel modules, for guests
+//!   └──► test, demo                       on top of all
 //! ```
 
 mod archive;
@@ -15,6 +16,7 @@ mod binaries;
 mod cli;
 mod command;
 mod demo;
+mod fixtures;
 mod guests;
 mod kernels;
 mod progress;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Setup(args) => exit_on_error(setup::main(&workspace, &args)),
         Verb::Vm(args) => vm::main(&workspace, &args),
         Verb::Test(args) => exit_on_error(test::main(&workspace, &args)),
+        Verb::Fixtures(args) => exit_on_error(fixtures::main(&workspace, &args)),
         Verb::Demo(args) => exit_on_error(demo::main(&workspace, &args)),
     }
 }

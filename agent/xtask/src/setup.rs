@@ -5,11 +5,15 @@
 //! It must never change the machine. The one thing that needs root, a C compiler for cargo to
 //! link with, is installed as root or else named in the error.
 
+mod fixtures;
 mod guest;
+mod headers;
 mod kernel;
+mod layout;
 mod linker;
 mod prometheus;
 mod qemu;
+mod toolbox;
 mod toolchain;
 
 use std::{
@@ -21,13 +25,18 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
-    guest::GuestFiles, kernel::KernelFiles, prometheus::promtool, qemu::QemuFiles,
+    fixtures::{FIXTURES, FixtureFiles},
+    guest::GuestFiles,
+    headers::Headers,
+    kernel::KernelFiles,
+    prometheus::promtool,
+    qemu::QemuFiles,
 };
 use crate::{
     archive::Gone,
     cli::{SetupArgs, SetupPart},
     command::{exists, remove_dir_all, run},
-    kernels::{self, KERNELS},
+    kernels::{self, KERNELS, Kernel},
     progress::step,
     workspace::Workspace,
 };
@@ -85,9 +94,32 @@ pub(crate) fn guest(workspace: &Workspace) -> Result<(QemuFiles, GuestFiles)> {
 
 /// One kernel of the table.
 pub(crate) fn kernel_files(workspace: &Workspace, name: &str) -> Result<KernelFiles> {
-    let kernel = kernels::find(name).ok_or_else(|| anyhow!("no kernel is named `{name}`"))?;
+    let kernel = find_kernel(name)?;
     let _lock = lock(workspace)?;
     kernel::ensure(workspace, kernel)
+}
+
+/// What modules for one kernel of the table are built against, and with.
+pub(crate) fn headers(workspace: &Workspace, name: &str) -> Result<Headers> {
+    let kernel = find_kernel(name)?;
+    let _lock = lock(workspace)?;
+    let release = kernel::ensure(workspace, kernel)?.release()?;
+    headers::ensure(workspace, kernel, &release)
+}
+
+/// Our own modules for that kernel; the headers must have its types by now.
+pub(crate) fn fixtures(
+    workspace: &Workspace,
+    name: &str,
+    headers: &Headers,
+) -> Result<FixtureFiles> {
+    let kernel = find_kernel(name)?;
+    let _lock = lock(workspace)?;
+    fixtures::ensure(workspace, kernel, headers)
+}
+
+fn find_kernel(name: &str) -> Result<&'static Kernel> {
+    kernels::find(name).ok_or_else(|| anyhow!("no kernel is named `{name}`"))
 }
 
 /// Installs a part unless it is there in this recipe. `build` fills the directory it is given
@@ -118,9 +150,15 @@ fn install(
 /// The loader of an unpacked C library: it runs the programs unpacked beside it with the
 /// libraries unpacked beside it, whatever this machine has.
 fn loader(root: &Path) -> Command {
-    let mut command = Command::new(root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+    let mut command = Command::new(root.join(loader_path(root)));
     command.arg("--library-path").arg(library_path(root));
     command
+}
+
+/// Where the loader is below the root: trixie's packages have nothing in /lib any more.
+fn loader_path(root: &Path) -> &'static str {
+    let merged = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+    if root.join(merged).exists() { merged } else { "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" }
 }
 
 fn library_path(root: &Path) -> String {

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     binaries,
+    command::shell_word,
     setup::{GuestFiles, KernelFiles},
     workspace::Workspace,
 };
@@ -63,7 +64,7 @@ fn settings(vm: &Vm) -> String {
     let mount = vm.mount.as_deref().filter(|options| !options.is_empty()).unwrap_or("defaults");
     let network = if vm.forward.is_empty() { "" } else { "yes" };
     let timeout = vm.timeout.as_secs();
-    format!("MOUNT={}\nNETWORK={network}\nTIMEOUT={timeout}\n", quote(mount))
+    format!("MOUNT={}\nNETWORK={network}\nTIMEOUT={timeout}\n", shell_word(mount))
 }
 
 /// A module of the command line: where it comes from and its parameters.
@@ -199,12 +200,7 @@ fn add_path(cpio: &mut Cpio, from: &Path, to: &str) -> Result<()> {
 }
 
 fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// One word for the guest's shell, whatever is in it.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
