@@ -1,8 +1,8 @@
 //! One record's way through the agent: decode, sequence, lifecycle, detect, oracle, metrics.
 //!
 //! ```text
-//!  bytes ─► decode ─► sequence ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
-//!             │           │                     └────► meter ─► metrics
+//!  bytes ─► decode ─► sequence ─► layout ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
+//!             │           │         │                     └────► meter ─► metrics
 //!             └ malformed └ duplicates, gaps ──► oracle ──► allowed, diverged, could not tell
 //! ```
 //!
@@ -22,6 +22,7 @@ use crate::{
     detect::{Detectors, Rule, Verdict},
     event::{Backend, Body, DevId, Event, Name, ProbeId},
     finding::{AddressKey, Finding},
+    layout::Layout,
     lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
@@ -66,6 +67,7 @@ fn oracle_can_judge(witnesses: &Witnesses) -> bool {
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
     sequences: Sequences,
+    layout: Layout,
     lifecycle: Lifecycle,
     detectors: Detectors,
     oracle: Oracle,
@@ -85,6 +87,7 @@ impl Pipeline {
     pub fn new(metrics: Metrics) -> Self {
         Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
+            layout: Layout::default(),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
             oracle: Oracle::default(),
@@ -152,6 +155,11 @@ impl Pipeline {
     }
 
     fn take(&mut self, event: &Event) {
+        if self.layout.observe(&event.body) {
+            self.detectors.believe_layout(self.layout.is_believed());
+            self.show_arming();
+        }
+        let Some(event) = &self.layout.admit(event) else { return };
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
@@ -265,6 +273,10 @@ impl Pipeline {
         self.oracle.set_witnessed(oracle_can_judge(&witnesses));
         self.detectors.arm(&witnesses);
         self.meter.observe(&witnesses);
+        self.show_arming();
+    }
+
+    fn show_arming(&self) {
         for rule in Rule::ALL {
             self.meter.arm(*rule, &self.detectors);
         }

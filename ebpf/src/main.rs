@@ -17,6 +17,7 @@ mod probes {
     mod direct_io;
     mod fsync;
     mod hello;
+    mod identity;
     mod io_end;
     mod nesting;
     mod seen;

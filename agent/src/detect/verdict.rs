@@ -74,11 +74,13 @@ pub enum Suppressed {
     QueueFull,
     /// The stream ended before its epoch was closed.
     StreamEnd,
+    /// The layout of io_ends was assumed, and was seen to be another.
+    Layout,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Suppressed; 7] = [
+    pub const ALL: [Suppressed; 8] = [
         Suppressed::Loss,
         Suppressed::Misses,
         Suppressed::ProbesChanged,
@@ -86,6 +88,7 @@ impl Suppressed {
         Suppressed::Incomplete,
         Suppressed::QueueFull,
         Suppressed::StreamEnd,
+        Suppressed::Layout,
     ];
 
     /// The `reason` label.
@@ -98,6 +101,7 @@ impl Suppressed {
             Suppressed::Incomplete => "incomplete",
             Suppressed::QueueFull => "queue_full",
             Suppressed::StreamEnd => "stream_end",
+            Suppressed::Layout => "layout",
         }
     }
 }

@@ -21,7 +21,7 @@ mod types;
 use std::{io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::backend;
+use endiod_wire::wire::{backend, config_key};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::AbortHandle,
@@ -33,7 +33,8 @@ pub use dry_run::{DryRun, dry_run};
 pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
-use types::Types;
+use types::{Ext4Types, Types};
+pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
 use crate::{
     event::{Backend, Cpu, ProbeId},
@@ -80,13 +81,28 @@ pub enum KernelError {
         "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
     )]
     Ext4NotLoaded,
-    /// ext4 is a module whose types the kernel does not show.
+    /// ext4 is a module whose types the kernel does not show, of a kernel that may have others.
     #[error(
-        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its fields \
-         cannot be found; it takes a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a \
-         module built with BTF"
+        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its io_ends are \
+         known without up to {}.{}, and this is {release}; build the module with BTF \
+         (CONFIG_DEBUG_INFO_BTF_MODULES)",
+        LAYOUT_KNOWN_TO.0,
+        LAYOUT_KNOWN_TO.1
     )]
-    NoModuleBtf,
+    NoModuleBtf {
+        /// `uname -r`.
+        release: String,
+    },
+    /// ext4 is a module whose types the kernel does not show, and its io_ends are not those we know.
+    #[error(
+        "ext4 is a module without BTF, and its io_ends are {found} bytes long, and not 64 as from 5.5 \
+         to 7.3 (/sys/kernel/slab/{IO_END_CACHE}/object_size): its fields cannot be found; build the \
+         module with BTF (CONFIG_DEBUG_INFO_BTF_MODULES, a kernel from 5.11 on)"
+    )]
+    OtherIoEnd {
+        /// How long they are, bytes.
+        found: u64,
+    },
     /// The programs for a module cannot be prepared.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -147,6 +163,7 @@ pub struct KernelSource {
     verdicts: Vec<Verdict>,
     release: String,
     cpus: u32,
+    ext4_types: Ext4Types,
     end_bio: u64,
     version: (u32, u32),
     ring_bytes: u32,
@@ -165,16 +182,15 @@ impl KernelSource {
         let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(module::MODULE));
         let vmlinux = btf::Btf::parse(&btf_bytes)?;
         let types = Types::new(&vmlinux, module_bytes.as_deref())?;
-        types.check_ext4(host)?;
+        let ext4_types = types.of_ext4(host)?;
         let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(types.all(), &symbols, version)?;
+        let constants = offsets::find(types.all(), ext4_types, &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, ring_bytes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
         let log = start_log(&mut ebpf);
-        let mut attacher =
-            attach::Attacher::new(&mut ebpf, &mut modules, &types, &constants.unusable);
+        let mut attacher = attach::Attacher::new(&mut ebpf, &mut modules, &types, &constants);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -185,6 +201,7 @@ impl KernelSource {
             verdicts,
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
+            ext4_types,
             end_bio: symbols.address("ext4_end_bio").expect("offsets::find found it"),
             version,
             ring_bytes,
@@ -198,6 +215,9 @@ impl KernelSource {
     /// Writes what the stream begins with: host, bounds, symbols, probes.
     pub fn announce(&mut self, opening: Opening, deliver: &mut dyn FnMut(&[u8])) {
         self.own.begin(self.cpus, &self.release, opening, deliver);
+        if self.layout_is_assumed() {
+            self.own.config(config_key::LAYOUT_ASSUMED, 1, deliver);
+        }
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
             let backend = match (verdict, probe.hook.backend()) {
@@ -288,6 +308,11 @@ impl KernelSource {
     /// What became of each probe, by its index in `PROBES`.
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// Whether ext4 is a module without BTF, so that the layout of its io_ends is assumed.
+    pub fn layout_is_assumed(&self) -> bool {
+        self.ext4_types == Ext4Types::Assumed
     }
 
     /// Size of the ring, bytes.

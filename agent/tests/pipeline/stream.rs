@@ -9,6 +9,8 @@ use endiod::{
 use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, valid};
 
 const INODE: u64 = 0x1000;
+/// What an io_end's bio lies behind it.
+const BIO: u64 = 0xb10;
 
 /// Writes a stream as programs and agent would, to several readers.
 pub(crate) struct Stream {
@@ -98,9 +100,10 @@ impl Stream {
         self.release(io_end);
     }
 
-    /// An io_end with one bio in two parts, as raw tracepoints see it.
-    pub(crate) fn raw_life(&mut self, io_end: u64) {
-        let (inode, ino, dev, bio) = (INODE, 5, 1, 0xb10);
+    /// An io_end is born and its first bio submitted, as raw tracepoints see it; `sign` are the bits of
+    /// its layout.
+    pub(crate) fn raw_begin(&mut self, io_end: u64, sign: u32) {
+        let (inode, ino, dev, bio) = (INODE, 5, 1, BIO + io_end);
         self.event(|header| wire::IoEndBirth {
             header,
             io_end,
@@ -109,23 +112,34 @@ impl Stream {
             dev: 0,
             valid: 0,
         });
-        let valid = valid::INODE;
+        let valid = valid::INODE | sign;
         self.event(|header| wire::IoEndInode { header, io_end, inode, ino, dev, valid });
         let (sector, opf, bytes) = (0, 1, 8192);
         self.event(|header| wire::BioAttach { header, io_end, bio, sector, bytes, opf });
-        for status in [0, 10] {
-            let (bytes, whole, valid, image) = (4096, 0, valid::IMAGE, image(io_end, 1));
-            self.event(|header| wire::BioDone {
-                header,
-                io_end,
-                bio,
-                bytes,
-                whole,
-                status,
-                valid,
-                image,
-            });
-        }
+    }
+
+    /// The device is done with half of that bio, and the io_end's count is that.
+    pub(crate) fn raw_part_done(&mut self, io_end: u64, count: u32, status: u32) {
+        let (bio, bytes, whole) = (BIO + io_end, 4096, 0);
+        let (valid, image) = (valid::IMAGE, image(io_end, count));
+        self.event(|header| wire::BioDone {
+            header,
+            io_end,
+            bio,
+            bytes,
+            whole,
+            status,
+            valid,
+            image,
+        });
+    }
+
+    /// An io_end with one bio in two parts, as raw tracepoints see it.
+    pub(crate) fn raw_life(&mut self, io_end: u64) {
+        let inode = INODE;
+        self.raw_begin(io_end, 0);
+        self.raw_part_done(io_end, 1, 0);
+        self.raw_part_done(io_end, 1, 10);
         self.event(|header| wire::WorkQueued { header, inode });
         self.event(|header| wire::WorkerBegin { header, inode });
         let (valid, listed) = (valid::IMAGE, image(io_end, 0));

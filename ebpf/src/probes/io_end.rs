@@ -11,8 +11,10 @@ use endiod_wire::wire::{
     WorkerEnd, context, valid,
 };
 
-use super::seen::{bio_attached, bio_ended, seen, worker_begins};
+use super::identity::bio_submitted;
+use super::seen::{bio_ended, seen};
 use super::slab::register;
+use super::worker::worker_begins;
 use crate::{
     emit::{cpu, emit},
     kernel::{current_context, inode_id, inode_of_work, tid},
@@ -76,7 +78,7 @@ macro_rules! entries {
 
 entries! {
     /// `void submit_bio(struct bio *bio)` (5.10: returns a cookie), of every file system: filtered.
-    submit_bio, kprobe_submit_bio(0) => |bio| drop(bio_attached(bio));
+    submit_bio, kprobe_submit_bio(0) => bio_submitted;
     /// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
     ext4_end_bio, kprobe_ext4_end_bio(0) => bio_ended;
     /// `int ext4_put_io_end(ext4_io_end_t *io_end)`, the writeback task only.
@@ -89,7 +91,7 @@ entries! {
     ext4_convert_unwritten_io_end_vec, kprobe_ext4_convert_unwritten_io_end_vec(1)
         => seen::<ConvertBegin>;
     /// `void ext4_end_io_rsv_work(struct work_struct *work)`, one kworker per inode and run.
-    ext4_end_io_rsv_work, kprobe_ext4_end_io_rsv_work(0) => |work| worker_begins(inode_of_work(work));
+    ext4_end_io_rsv_work, kprobe_ext4_end_io_rsv_work(0) => |work| drop(worker_begins(work));
 }
 
 /// The entry of `ext4_alloc_io_end_vec`: whether it got its range is not known yet.
@@ -189,7 +191,8 @@ fn ext4_convert_unwritten_io_end_vec_exit(ctx: FExitContext) -> i32 {
 /// The worker's return; the inode may be gone, only its address is used.
 #[fexit]
 fn ext4_end_io_rsv_work_exit(ctx: FExitContext) -> i32 {
-    let inode = inode_of_work(ctx.arg(0));
-    emit(|record: &mut WorkerEnd| record.inode = inode);
+    if let Some(inode) = inode_of_work(ctx.arg(0)) {
+        emit(|record: &mut WorkerEnd| record.inode = inode);
+    }
     0
 }

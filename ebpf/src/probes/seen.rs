@@ -1,8 +1,7 @@
 //! What a sight of an io_end is made into, whichever back end saw it.
 
 use endiod_wire::wire::{
-    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release,
-    WorkerBegin, valid,
+    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release, valid,
 };
 
 use crate::{
@@ -97,10 +96,4 @@ pub(crate) fn bio_ended(bio: u64) {
             record.valid |= valid::IMAGE;
         }
     });
-}
-
-/// The worker of an inode starts.
-#[inline(always)]
-pub(crate) fn worker_begins(inode: u64) {
-    emit(|record: &mut WorkerBegin| record.inode = inode);
 }

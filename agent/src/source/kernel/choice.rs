@@ -109,7 +109,7 @@ pub(super) fn order() -> Vec<usize> {
     let mut order: Vec<usize> = (0..PROBES.len()).collect();
     order.sort_by_key(|&at| {
         let probe = &PROBES[at];
-        let rank = usize::MAX - life_order(probe.witness);
+        let rank = usize::MAX - life_order(probe);
         (rank, backend_rank(probe.hook), usize::MAX - at)
     });
     order
@@ -117,10 +117,11 @@ pub(super) fn order() -> Vec<usize> {
 
 /// The witnesses in the order in which they are seen; those that depend on another's fate just before
 /// it, which is just after it in the order of attaching.
-fn life_order(witness: Witness) -> usize {
+fn life_order(probe: &Probe) -> usize {
     let place = |witness: Witness| 2 * (witness as usize) + 1;
-    match witness {
+    match probe.witness {
         Witness::BioDone => place(Witness::BioEnd) - 1,
+        Witness::BioEnd if probe.hook == Hook::Kprobe => place(Witness::BioEnd) - 1,
         Witness::WorkQueued => place(Witness::PutDefer) - 1,
         Witness::ReleaseLate => place(Witness::Release) - 1,
         other => place(other),
@@ -161,7 +162,7 @@ where
                 Presence::Some(on) => Verdict::Absent(Absence::NotHere(on)),
                 Presence::Always => {
                     let function = probe.function;
-                    Verdict::Failed(format!("this kernel's BTF has no function {function}"))
+                    Verdict::Failed(format!("this kernel shows no function {function}"))
                 }
             };
         }
@@ -206,6 +207,11 @@ where
         match probe.witness {
             Witness::BioDone if by_fentry(Witness::BioEnd) => {
                 Some(Absence::NotNeeded("fentry sees the end of every bio"))
+            }
+            Witness::BioEnd
+                if backend == Backend::Kprobe && self.server_of(Witness::BioDone).is_some() =>
+            {
+                Some(Absence::NotNeeded("the device is seen to be done with every bio"))
             }
             Witness::WorkQueued if by_fentry(Witness::PutDefer) => {
                 Some(Absence::NotNeeded("fentry sees the put that hands over"))

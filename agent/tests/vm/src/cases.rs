@@ -13,6 +13,7 @@ mod native;
 mod nesting;
 mod record;
 mod stop;
+mod undescribed;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -29,6 +30,8 @@ pub(crate) enum Suite {
     Agent,
     /// Every way to make and mount a file system.
     Mounts,
+    /// ext4 is a module without BTF, which takes no tracing program.
+    Undescribed,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// On the machine itself, with a loop device on `/mnt`; never in a guest.
@@ -108,6 +111,11 @@ cases! {
     Core "backends_agree", always, backends::agree;
     Core "backends_agree_on_split_bios", always, backends::agree_on_split_bios;
     Core "kprobe_backend_degraded", always, backends::kprobe_is_degraded;
+    Undescribed "without_btf_of_ext4_the_rest_is_conserved", undescribed::only_without_btf_of_ext4, undescribed::is_conserved;
+    Undescribed "without_btf_of_ext4_kprobes_are_degraded", undescribed::only_without_btf_of_ext4, backends::kprobe_is_degraded;
+    Undescribed "without_btf_of_ext4_doctor_says_so", undescribed::only_without_btf_of_ext4, doctor::says_what_is_assumed;
+    Undescribed "without_btf_of_ext4_a_whole_life_is_seen", undescribed::only_without_btf_of_ext4, doctor::selftest;
+    Undescribed "without_btf_of_ext4_the_module_is_let_go", undescribed::only_without_btf_of_ext4, module_life::follows_the_mounts_without_btf;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
