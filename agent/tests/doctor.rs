@@ -164,7 +164,7 @@ fn undescribed() -> Facts {
     };
     for (probe, verdict) in PROBES.iter().zip(&mut tried.verdicts) {
         let backend = probe.hook.backend();
-        let refused = "ext4 is a module and this kernel shows no BTF of it".to_owned();
+        let refused = "ext4 is a module without BTF, which no tracing program reaches".to_owned();
         *verdict = match (&*verdict, server(probe)) {
             (Verdict::Absent(Absence::NotHere(_)), _) => continue,
             _ if probe.program == "kprobe_ext4_end_io_end" => {
@@ -177,9 +177,11 @@ fn undescribed() -> Facts {
             (_, Some(by)) if backend != Backend::Fentry => {
                 Verdict::Absent(Absence::Served { by, refused: None })
             }
-            (_, Some(by)) if probe.program != "ext4_end_bio" => {
-                Verdict::Absent(Absence::Served { by, refused: Some(refused) })
-            }
+            _ if probe.program == "ext4_end_bio" => Verdict::Absent(Absence::Served {
+                by: Backend::RawTracepoint,
+                refused: Some(refused),
+            }),
+            (_, Some(by)) => Verdict::Absent(Absence::Served { by, refused: Some(refused) }),
             _ => Verdict::Failed(refused),
         };
     }

@@ -29,8 +29,8 @@ use Said::{Begin, Done, Release, Tick};
 const CRIME: u32 = 0;
 
 fn stream(said: &[Said]) -> Stream {
-    let mut stream = Stream::by(Backend::RawTracepoint, 1 << 20);
-    stream.own(|own, deliver| own.config(config_key::LAYOUT_ASSUMED, 1, deliver));
+    let assumed = [(config_key::LAYOUT_ASSUMED, 1)];
+    let mut stream = Stream::begin(Backend::RawTracepoint, 1 << 20, &assumed);
     for it in said {
         match *it {
             Begin(io_end, sign) => stream.raw_begin(io_end, sign),

@@ -32,6 +32,11 @@ impl Stream {
 
     /// With every probe of a back end attached.
     pub(crate) fn by(backend: Backend, recorder_bytes: usize) -> Self {
+        Self::begin(backend, recorder_bytes, &[])
+    }
+
+    /// The same, with bounds of `wire::config_key`.
+    pub(crate) fn begin(backend: Backend, recorder_bytes: usize, config: &[(u32, u64)]) -> Self {
         let code = match backend {
             Backend::Fentry => wire::backend::FENTRY,
             Backend::RawTracepoint => wire::backend::RAW_TRACEPOINT,
@@ -45,6 +50,9 @@ impl Stream {
             now_ns: endiod::clock::monotonic().0,
         };
         stream.own(|own, deliver| own.host(1, "6.1.0", 7, deliver));
+        for (key, value) in config {
+            stream.own(|own, deliver| own.config(*key, *value, deliver));
+        }
         stream.own(|own, deliver| own.device(DevId(1), "vda", deliver));
         for (probe, row) in (0..).map(ProbeId).zip(PROBES) {
             if row.hook.backend() == backend {

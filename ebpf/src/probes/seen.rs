@@ -1,7 +1,8 @@
 //! What a sight of an io_end is made into, whichever back end saw it.
 
 use endiod_wire::wire::{
-    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release, valid,
+    BioAttach, BioEnd, Claim, ConvertBegin, IoEndImage, Listed, Put, PutDefer, Record, Release,
+    valid,
 };
 
 use crate::{

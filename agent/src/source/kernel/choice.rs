@@ -238,7 +238,7 @@ where
     }
 }
 
-/// What failed where another back end serves the same witness is no loss.
+/// What failed where another back end serves the same witness, or what stands in for it, is no loss.
 fn excuse_the_served(verdicts: &mut [Verdict]) {
     let served: Vec<_> = PROBES
         .iter()
@@ -251,7 +251,11 @@ fn excuse_the_served(verdicts: &mut [Verdict]) {
         let Verdict::Failed(reason) = &*verdict else { continue };
         let others = served.iter().flatten();
         let mut others = others.filter(|(_, by)| *by != probe.hook.backend());
-        if let Some((_, by)) = others.find(|(witness, _)| *witness == probe.witness) {
+        let serves = |witness: Witness| match probe.witness {
+            Witness::BioEnd => matches!(witness, Witness::BioEnd | Witness::BioDone),
+            own => witness == own,
+        };
+        if let Some((_, by)) = others.find(|(witness, _)| serves(*witness)) {
             let refused = Some(reason.clone());
             *verdict = Verdict::Absent(Absence::Served { by: *by, refused });
         }

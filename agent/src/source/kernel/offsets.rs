@@ -97,8 +97,8 @@ const SYMBOLS: &[&str] = &[
 ];
 
 /// Why a function of a module without BTF is not traced.
-const NOT_TRACEABLE: &str = "ext4 is a module and this kernel shows no BTF of it (from 5.11, where the module \
-                             has some): raw tracepoints and kprobes only";
+const NOT_TRACEABLE: &str = "ext4 is a module without BTF, which no tracing program reaches: raw tracepoints and \
+                             kprobes only";
 
 /// What kallsyms shows of the symbols that matter here.
 #[derive(Clone, Debug, Default)]

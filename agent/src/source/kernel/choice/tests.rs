@@ -81,6 +81,9 @@ fn only_what_fentry_does_not_see_is_stood_in_for() {
         },
     );
     assert_eq!(*verdict(&verdicts, "tp_block_rq_complete"), Verdict::Attached);
+    let end = verdict(&verdicts, "ext4_end_bio");
+    assert!(matches!(end, Verdict::Absent(Absence::Served { by: Backend::RawTracepoint, .. })));
+    assert!(lost(&verdicts).is_empty(), "the device's end of a bio is one");
     // A kprobe loses hits, and that would leave bios open for ever.
     assert!(matches!(
         verdict(&verdicts, "kprobe_ext4_end_bio"),

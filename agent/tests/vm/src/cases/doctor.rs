@@ -77,8 +77,8 @@ pub(crate) fn says_what_is_assumed(guest: &Guest, facts: &mut Facts) -> Result<(
     let in_part = report.rules.iter().filter(|rule| rule.verdict == Arming::InPart).count();
     facts.insert("rules in part".into(), in_part.into());
     ensure!(in_part == 3, "raw tracepoints serve three rules in part:\n{page}");
-    let (_, _, status) = pages(guest, "doctor_full", "full")?;
-    ensure!(status == Some(1), "full is met by exit {status:?}");
+    let full = endiod(&["doctor", "--require", "full"])?.status;
+    ensure!(full.code() == Some(1), "full ends with {full}");
     drained_to(before)?;
     let ok = report.probes.iter().filter(|probe| probe.verdict == ProbeVerdict::Ok).count();
     let run = Agent::start(&[])?.stop(guest, "doctor_run")?.summary.probes;

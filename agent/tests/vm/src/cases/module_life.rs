@@ -37,17 +37,20 @@ pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> 
 
 /// Started without ext4 in the kernel: twice it is loaded, mounted, written to, unmounted and removed.
 pub(crate) fn follows_the_mounts(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    follow(guest, facts, &Watched { probes_min: 21.0, check: check_run })
+    let line = buffered_line().collect();
+    follow(guest, facts, &Watched { probes_min: 21.0, line, check: check_run })
 }
 
 /// The same of a module without BTF.
 pub(crate) fn follows_the_mounts_without_btf(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    follow(guest, facts, &Watched { probes_min: 10.0, check: undescribed::check })
+    let line = vec!["-t", "4", "-s", "4", "-S", "-o", "2"];
+    follow(guest, facts, &Watched { probes_min: 10.0, line, check: undescribed::check })
 }
 
-/// What must be attached, and seen.
+/// What must be attached, what is written, and what must be seen of it.
 struct Watched {
     probes_min: f64,
+    line: Vec<&'static str>,
     check: fn(&[Issued], &Summary) -> Result<()>,
 }
 
@@ -77,7 +80,7 @@ fn two_lives(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> 
         let probes = attached(&agent)?;
         facts.insert(format!("{life}_attached"), (probes as u64).into());
         ensure!(probes >= watched.probes_min, "only {probes} probes are attached");
-        issued.push(write(life)?);
+        issued.push(write(life, &watched.line)?);
         ensure!(remove_module().is_err(), "ext4 could be removed while it was mounted");
         umount()?;
         let took = wait_until(&agent, "waiting for the first ext4 mount")?;
@@ -93,9 +96,8 @@ fn two_lives(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> 
 }
 
 /// Writes through the page cache, on files of that life.
-fn write(life: &str) -> Result<Issued> {
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let issued = stress(&format!("module-{life}"), &line)?;
+fn write(life: &str, line: &[&str]) -> Result<Issued> {
+    let issued = stress(&format!("module-{life}"), &[&["--buffered"], line].concat())?;
     sync();
     Ok(issued)
 }

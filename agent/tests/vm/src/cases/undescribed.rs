@@ -51,10 +51,9 @@ pub(crate) fn is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
         seen.push(ended.summary);
     }
     let [raw, auto] = [&seen[0], &seen[1]];
-    for (what, count) in COMMON {
-        let counts = [count(raw), count(auto)];
-        facts.insert((*what).into(), counts.to_vec().into());
-        ensure!(counts[0] > 0 && counts[0] == counts[1], "{what}: {counts:?}: {raw}{auto}");
+    for ((what, by_raw), (_, by_auto)) in common(raw).into_iter().zip(common(auto)) {
+        facts.insert(what.into(), vec![by_raw, by_auto].into());
+        ensure!(by_raw > 0 && by_raw == by_auto, "{what}: {by_raw}, {by_auto}: {raw}{auto}");
     }
     for (what, summary) in [("raw_tp", raw), ("auto", auto)] {
         let probes = summary.probes.attached;
@@ -74,14 +73,17 @@ pub(crate) fn is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
 }
 
 /// Seen by raw tracepoints, whoever else looks.
-const COMMON: &[(&str, fn(&Summary) -> u64)] = &[
-    ("births", |summary| summary.io_ends.born),
-    ("bios attached", |summary| summary.io_ends.bios_attached),
-    ("bios done", |summary| summary.io_ends.bios_done),
-    ("worker runs", |summary| summary.io_ends.worker_runs),
-    ("listed", |summary| summary.io_ends.listed),
-    ("fsyncs", |summary| summary.fsyncs.completed),
-];
+fn common(summary: &Summary) -> [(&'static str, u64); 6] {
+    let io_ends = &summary.io_ends;
+    [
+        ("births", io_ends.born),
+        ("bios attached", io_ends.bios_attached),
+        ("bios done", io_ends.bios_done),
+        ("worker runs", io_ends.worker_runs),
+        ("listed", io_ends.listed),
+        ("fsyncs", summary.fsyncs.completed),
+    ]
+}
 
 /// What holds of a load that was issued and synced under an agent. 5.10 skips no hit of a raw tracepoint.
 pub(super) fn check(issued: &[Issued], summary: &Summary) -> Result<()> {
