@@ -10,7 +10,8 @@ use endiod_wire::wire::{self, Header, IoEndImage, Record, context, fsync_phase, 
 
 use crate::event::{
     Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IocbAddr, LeftOut, Name, Nanos, ProbeId, Seen, Stamp, Task,
+    InodeAddr, InodeId, IoEndAddr, IocbAddr, LayoutSign, LeftOut, Name, Nanos, ProbeId, Seen,
+    Stamp, Task,
 };
 
 /// Why bytes are not a record.
@@ -103,6 +104,14 @@ fn inode_id(ino: u64, dev: u32, valid_bits: u32) -> Option<InodeId> {
     (valid_bits & valid::INODE != 0).then_some(InodeId { ino: Ino(ino), dev: DevId(dev) })
 }
 
+fn layout_sign(valid_bits: u32) -> Option<LayoutSign> {
+    match (valid_bits & valid::LAYOUT_FITS != 0, valid_bits & valid::LAYOUT_MISFIT != 0) {
+        (_, true) => Some(LayoutSign::Misfit),
+        (true, false) => Some(LayoutSign::Fits),
+        (false, false) => None,
+    }
+}
+
 fn phase(code: u32) -> Result<FsyncPhase, Malformed> {
     match code {
         fsync_phase::DATA_SUBMIT => Ok(FsyncPhase::DataSubmit),
@@ -178,8 +187,9 @@ fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     Ok(match kind {
         wire::IoEndInode::KIND => {
             let wire::IoEndInode { header: _, io_end, inode, ino, dev, valid } = read(bytes)?;
-            let id = inode_id(ino, dev, valid);
-            Body::IoEndInode { io_end: IoEndAddr(io_end), inode: InodeAddr(inode), id }
+            let (io_end, inode) = (IoEndAddr(io_end), InodeAddr(inode));
+            let (id, layout) = (inode_id(ino, dev, valid), layout_sign(valid));
+            Body::IoEndInode { io_end, inode, id, layout }
         }
         wire::BioDone::KIND => {
             let wire::BioDone { header: _, io_end, bio, bytes, whole, status, valid, image } =

@@ -80,6 +80,8 @@ pub struct Detectors {
     witnesses: Witnesses,
     /// By [`Rule`], a bit per open way.
     armed: [u8; Rule::ALL.len()],
+    /// Whether the bytes of io_ends can be believed.
+    layout_believed: bool,
     losses: Losses,
     held: VecDeque<Verdict>,
     /// Objects accused lately.
@@ -107,6 +109,7 @@ impl Detectors {
         let mut detectors = Detectors {
             witnesses: Witnesses::NONE,
             armed: [0; Rule::ALL.len()],
+            layout_believed: true,
             losses: Losses::new(),
             held: VecDeque::with_capacity(limits::HELD_MAX),
             accused: VecDeque::with_capacity(limits::ACCUSED_MAX),
@@ -116,11 +119,25 @@ impl Detectors {
         detectors
     }
 
+    /// Tells whether the bytes of io_ends can be believed. While they cannot, no rule watches; what is
+    /// held was seen in such bytes and is not confirmed.
+    pub fn believe_layout(&mut self, believed: bool) {
+        self.layout_believed = believed;
+        if !believed {
+            while let Some(held) = self.held.pop_front() {
+                self.suppress(held.object.id(), held.rule, Suppressed::Layout);
+            }
+        }
+        let witnesses = self.witnesses;
+        self.arm(&witnesses);
+    }
+
     /// Arms the rules that can watch in some way, and only those.
     pub fn arm(&mut self, witnesses: &Witnesses) {
         self.witnesses = *witnesses;
         for detector in DETECTORS {
             let ways = detector.ways.iter().enumerate();
+            let ways = ways.filter(|_| self.layout_believed);
             let open = ways.map(|(at, way)| u8::from(way.is_open(witnesses)) << at).sum();
             self.armed[detector.rule as usize] = open;
         }
@@ -133,6 +150,9 @@ impl Detectors {
 
     /// Is the rule off, or watching only in part, for this reason?
     pub fn lacks(&self, rule: Rule, lack: Lack) -> bool {
+        if lack == Lack::Layout {
+            return !self.layout_believed;
+        }
         DETECTORS[rule as usize].ways[0].lacks(&self.witnesses, lack)
     }
 
@@ -356,6 +376,11 @@ mod tests {
         assert_eq!(lacks(&raw, Rule::ReleaseTwice), ["backend"]);
         assert_eq!(lacks(&raw, Rule::BadReference), ["backend"]);
         assert_eq!(lacks(&Witnesses::NONE, Rule::BadReference), ["probe_missing"]);
+        let mut detectors = Detectors::new();
+        detectors.believe_layout(false);
+        detectors.arm(&fentry);
+        assert!(Rule::ALL.iter().all(|rule| !detectors.is_armed(*rule)));
+        assert!(Rule::ALL.iter().all(|rule| detectors.lacks(*rule, Lack::Layout)));
         let mut some = fentry;
         some.set(Witness::Release, None);
         some.set(Witness::Put, Some(Backend::Kprobe));

@@ -26,7 +26,7 @@ use crate::{
     source::kernel::{Absence, Verdict, brief, refusal_hint},
     witnesses::Witnesses,
 };
-use facts::ext4_is_described;
+use facts::{ext4_is_described, layout_is_assumed};
 use surroundings::{defects_of, devices_of, kernel_of, privileges_of, programs_of};
 
 /// What the requirement `basic` wants seen, each by one of these: an io_end from birth to release, and
@@ -44,6 +44,10 @@ pub const BASIC: [&[Witness]; 6] = [
 const SLAB_COST: &str = "its slab tracepoints run at every slab allocation of the host, tens of ns each \
                          (--slab-tracepoints off)";
 
+/// What would show all of an ext4 that is a module without BTF.
+const BTF_OF_THE_MODULE: &str = "an ext4 module built with BTF, on a kernel from 5.11 on with \
+                                 CONFIG_DEBUG_INFO_BTF_MODULES, would show what is degraded";
+
 /// Decides what the facts mean.
 pub fn examine(facts: &Facts) -> Report {
     let probes = probes_of(facts);
@@ -53,7 +57,7 @@ pub fn examine(facts: &Facts) -> Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         basic: basic(&probes),
-        full: full(&probes, &rules),
+        full: full(facts, &probes, &rules),
         fix: fix(facts, &probes),
         kernel: kernel_of(facts),
         security: Security {
@@ -91,8 +95,11 @@ fn basic(probes: &[Probe]) -> Requirement {
     answer(lacking, unknown)
 }
 
-fn full(probes: &[Probe], rules: &[Rule]) -> Requirement {
+fn full(facts: &Facts, probes: &[Probe], rules: &[Rule]) -> Requirement {
     let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
+    if layout_is_assumed(facts) {
+        lacking.push("ext4 is a module without BTF".to_owned());
+    }
     let by_fentry =
         PROBES.iter().zip(probes).filter(|(row, _)| row.hook.backend() == Backend::Fentry);
     for (_, probe) in by_fentry {
@@ -194,7 +201,7 @@ fn probe_verdict(
         (_, _, Attempt::Impossible(why)) => (ProbeVerdict::Missing, Some(why.clone())),
         (_, _, Attempt::NotPermitted(why)) => (ProbeVerdict::NotTried, Some(why.clone())),
         (Some(false), ..) => {
-            let why = format!("this kernel's BTF has no function {}", probe.function);
+            let why = format!("this kernel shows no function {}", probe.function);
             (ProbeVerdict::Missing, Some(why))
         }
         (Some(true), ..) => {
@@ -302,6 +309,7 @@ fn fix(facts: &Facts, probes: &[Probe]) -> Option<String> {
             let hint = refusal_hint(facts.lockdown.as_deref());
             Some(format!("{hint}; boot a kernel that allows tracing programs"))
         }
+        Attempt::Tried(_) if layout_is_assumed(facts) => Some(BTF_OF_THE_MODULE.to_owned()),
         Attempt::Tried(_) => None,
     }
 }

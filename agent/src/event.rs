@@ -180,6 +180,15 @@ pub struct Seen {
     pub image: Option<IoEndImage>,
 }
 
+/// What an io_end shows of the layout that is assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutSign {
+    /// It has it.
+    Fits,
+    /// It has another.
+    Misfit,
+}
+
 /// What a record says; see `wire.rs` for the kernel function behind each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant mirrors the wire record of its name")]
@@ -226,6 +235,8 @@ pub enum Body {
         io_end: IoEndAddr,
         inode: InodeAddr,
         id: Option<InodeId>,
+        /// `None` if that was not asked, or could not be told.
+        layout: Option<LayoutSign>,
     },
     /// `part_bytes` is `None` when the whole bio is done.
     BioDone {

@@ -197,7 +197,7 @@ pub fn tell(upstream: &Upstream, functions: Option<Functions>) -> Told {
         evidence.push(format!("newer than {major}.{minor}, the newest that was checked"));
     }
     match functions {
-        None => evidence.push("functions: the kernel's BTF could not be read".to_owned()),
+        None => evidence.push("functions: no BTF describes those of ext4".to_owned()),
         Some(functions) => by_functions(functions, &mut generations, &mut evidence),
     }
     if upstream.vendor {

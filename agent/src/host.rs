@@ -86,6 +86,13 @@ impl Host {
         fs::read(self.root.join("sys/kernel/btf").join(module)).ok()
     }
 
+    /// How long the objects of a slab cache are, bytes, if the kernel shows it (SLUB with sysfs). Of
+    /// caches that were merged the longest, which no other of them is shorter than by a word (`mm/slub.c`,
+    /// `find_mergeable`, 5.10 to 7.3).
+    pub fn slab_object_bytes(&self, cache: &str) -> Option<u64> {
+        self.number(&format!("sys/kernel/slab/{cache}/object_size"))
+    }
+
     /// `/proc/version`: who built the kernel, and how.
     pub fn version_text(&self) -> Option<String> {
         Some(self.read("proc/version").ok()?.trim().to_owned())

@@ -12,7 +12,8 @@
 //! 1. `ebpf/src/probes/*.rs`, `emit.rs`: a program sees a kernel function and writes a record;
 //! 2. [`source`]: attaches the programs by the table in [`probes`], yields wire bytes, adds the
 //!    agent's own records (host, time, loss, names); or reads all of them back from a recording;
-//! 3. [`decode`] and [`event`]: bytes to domain types, or the reason why not;
+//! 3. [`decode`] and [`event`]: bytes to domain types, or the reason why not; [`layout`]: which of
+//!    them can be believed;
 //! 4. [`sequence`]: which numbers arrived;
 //! 5. [`lifecycle`]: io_ends, direct writes and fsyncs rebuilt, with the table of legal moves;
 //! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
@@ -50,6 +51,7 @@ pub mod generation;
 pub mod host;
 pub mod http;
 pub mod known_defects;
+pub mod layout;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

@@ -1,8 +1,8 @@
 //! One record's way through the agent: decode, sequence, lifecycle, detect, oracle, metrics.
 //!
 //! ```text
-//!  bytes ─► decode ─► sequence ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
-//!             │           │                     └────► meter ─► metrics
+//!  bytes ─► decode ─► sequence ─► layout ─► lifecycle ─► Step ─► detect ─► Verdict ─► Finding
+//!             │           │         │                     └────► meter ─► metrics
 //!             └ malformed └ duplicates, gaps ──► oracle ──► allowed, diverged, could not tell
 //! ```
 //!
@@ -23,6 +23,7 @@ use crate::{
     event::{Backend, Body, DevId, Event, Name, ProbeId, ProgramBound},
     finding::{AddressKey, Finding},
     generation::Upstream,
+    layout::Layout,
     lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
@@ -85,6 +86,7 @@ fn bios_unseen(fate: Option<ProbeFate>, by: Option<Backend>, release: Option<&st
 /// Takes wire bytes, keeps what they say.
 pub struct Pipeline {
     sequences: Sequences,
+    layout: Layout,
     lifecycle: Lifecycle,
     detectors: Detectors,
     oracle: Oracle,
@@ -104,6 +106,7 @@ impl Pipeline {
     pub fn new(metrics: Metrics) -> Self {
         Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
+            layout: Layout::default(),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
             oracle: Oracle::default(),
@@ -171,6 +174,11 @@ impl Pipeline {
     }
 
     fn take(&mut self, event: &Event) {
+        if self.layout.observe(&event.body) {
+            self.detectors.believe_layout(self.layout.is_believed());
+            self.show_arming();
+        }
+        let Some(event) = &self.layout.admit(event) else { return };
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
@@ -295,6 +303,10 @@ impl Pipeline {
         self.oracle.set_witnessed(oracle_can_judge(&witnesses));
         self.detectors.arm(&witnesses);
         self.meter.observe(&witnesses);
+        self.show_arming();
+    }
+
+    fn show_arming(&self) {
         for rule in Rule::ALL {
             self.meter.arm(*rule, &self.detectors);
         }

@@ -33,6 +33,9 @@ pub struct Summary {
     pub fsyncs: Fsyncs,
     /// Durations by what they measure.
     pub durations: BTreeMap<String, Quantiles>,
+    /// Where the layout of io_ends had to be assumed, what was seen of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<LayoutLooks>,
     /// Confirmed findings, as their own schema says.
     pub findings: Vec<serde_json::Value>,
     /// Findings beyond the first of their object and rule, and those that found no room.
@@ -45,6 +48,17 @@ pub struct Summary {
     /// The first divergences, as text.
     #[serde(default)]
     pub divergences: Vec<String>,
+}
+
+/// io_ends whose layout was looked at, where no BTF describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutLooks {
+    /// Whether the bytes of io_ends were believed at the end: one fitted and none did not.
+    pub believed: bool,
+    /// That had the one that was assumed.
+    pub fits: u64,
+    /// That had another.
+    pub misfits: u64,
 }
 
 /// What a reference core said of the events of io_ends.
@@ -280,6 +294,7 @@ impl fmt::Display for Summary {
         writeln!(f, ", {} not direct, {} errors", direct_ios.not_direct, direct_ios.errors)?;
         write!(f, "fsync       {} started, {} returned", fsyncs.started, fsyncs.completed)?;
         writeln!(f, ", {} errors", fsyncs.errors)?;
+        self.fmt_layout(f)?;
         self.fmt_oracle(f)?;
         self.fmt_durations(f)?;
         self.fmt_findings(f)
@@ -302,6 +317,12 @@ impl Summary {
             writeln!(f, "{name:<28}{count:>8}{p50:>12}{p99:>12}{max:>12}")?;
         }
         Ok(())
+    }
+
+    fn fmt_layout(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(LayoutLooks { believed, fits, misfits }) = self.layout else { return Ok(()) };
+        let rules = if believed { "" } else { "; not believed: no rule is armed" };
+        writeln!(f, "layout      assumed; {fits} io_ends had it, {misfits} another{rules}")
     }
 
     fn fmt_oracle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,8 +40,14 @@ fn facts() -> Facts {
         release: "6.1.0-56-cloud-amd64".to_owned(),
         upstream: Upstream { series: (6, 1), patch: Some(192), vendor: true },
         preemption: Preemption::No("voluntary"),
-        btf: Ok(BtfFacts { size_bytes: 5_515_236, module_size_bytes: None, functions }),
+        btf: Ok(BtfFacts {
+            size_bytes: 5_515_236,
+            module_size_bytes: None,
+            describes_ext4: true,
+            functions,
+        }),
         ext4: Ext4Code::BuiltIn,
+        io_end_bytes: Some(64),
         lockdown: Some("none".to_owned()),
         kptr_restrict: Some(0),
         unprivileged_bpf_disabled: Some(2),
@@ -145,10 +151,75 @@ fn a_back_end_that_was_not_asked_for_does_not_meet_full() {
     assert_eq!((report.basic.answer, report.full.answer), (Answer::Meets, Answer::Lacks));
 }
 
+/// A Debian 5.10 whose ext4 is a module: the kernel's own functions by fentry, ext4's by what else there is.
+fn undescribed() -> Facts {
+    let mut facts = facts();
+    let Attempt::Tried(tried) = &mut facts.attempt else { unreachable!("it was tried") };
+    let server = |row: &Probe| {
+        let mut rows = PROBES.iter().filter(|it| it.witness == row.witness);
+        if rows.any(|it| it.hook.backend() == Backend::Fentry && !it.is_ext4()) {
+            return Some(Backend::Fentry);
+        }
+        let by =
+            |backend| move |it: &Probe| it.witness == row.witness && it.hook.backend() == backend;
+        [Backend::RawTracepoint, Backend::Kprobe].into_iter().find(|it| PROBES.iter().any(by(*it)))
+    };
+    for (probe, verdict) in PROBES.iter().zip(&mut tried.verdicts) {
+        let backend = probe.hook.backend();
+        let refused = "ext4 is a module without BTF, which no tracing program reaches".to_owned();
+        *verdict = match (&*verdict, server(probe)) {
+            (Verdict::Absent(Absence::NotHere(_)), _) => continue,
+            _ if probe.program == "kprobe_ext4_end_io_end" => {
+                Verdict::Absent(Absence::NotHere("a function of its own from 6.15"))
+            }
+            _ if probe.program == "kprobe_ext4_end_bio" => {
+                Verdict::Absent(Absence::NotNeeded("the device is seen to be done with every bio"))
+            }
+            (_, Some(by)) if by == backend => Verdict::Attached,
+            (_, Some(by)) if backend != Backend::Fentry => {
+                Verdict::Absent(Absence::Served { by, refused: None })
+            }
+            _ if probe.program == "ext4_end_bio" => Verdict::Absent(Absence::Served {
+                by: Backend::RawTracepoint,
+                refused: Some(refused),
+            }),
+            (_, Some(by)) => Verdict::Absent(Absence::Served { by, refused: Some(refused) }),
+            _ => Verdict::Failed(refused),
+        };
+    }
+    tried.misses_counted = Some(false);
+    Facts {
+        release: "5.10.0-46-amd64".to_owned(),
+        upstream: Upstream { series: (5, 10), patch: Some(262), vendor: true },
+        btf: facts.btf.map(|btf| BtfFacts { describes_ext4: false, ..btf }),
+        ext4: Ext4Code::Module { references: Some(1), holders: Vec::new() },
+        ..facts
+    }
+}
+
+#[test]
+fn a_module_without_btf_meets_basic_and_says_what_is_assumed_in_its_place() {
+    let report = examine(&undescribed());
+    assert_eq!((report.basic.answer, report.full.answer), (Answer::Meets, Answer::Lacks));
+    assert_eq!(report.full.why[0], "ext4 is a module without BTF");
+    assert!(report.rules.iter().all(|rule| rule.verdict != Arming::Armed), "{report}");
+    let layout = report.kernel.ext4_layout.expect("it is assumed");
+    assert!(layout.contains("64 bytes long") && layout.contains("first bio"), "{layout}");
+    let unshown = examine(&Facts { io_end_bytes: None, ..undescribed() });
+    let layout = unshown.kernel.ext4_layout.expect("it is assumed");
+    assert!(layout.contains("this kernel does not show"), "{layout}");
+    for attempt in [Attempt::Skipped, Attempt::Impossible("72 bytes".to_owned())] {
+        let is_impossible = attempt != Attempt::Skipped;
+        let report = examine(&Facts { attempt, ..undescribed() });
+        assert_eq!(report.kernel.ext4_layout.is_none(), is_impossible, "{report}");
+    }
+    assert!(examine(&facts()).kernel.ext4_layout.is_none(), "BTF describes it");
+}
+
 #[test]
 fn the_golden_page() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/doctor/page.txt");
-    let pages = [facts(), troubled(), served_by(Backend::RawTracepoint)];
+    let pages = [facts(), troubled(), served_by(Backend::RawTracepoint), undescribed()];
     let pages = pages.map(|facts| examine(&facts).to_string());
     let page = pages.join(&format!("\n{}\n", "=".repeat(100)));
     if std::env::var_os("ENDIOD_BLESS").is_some() {
@@ -162,7 +233,8 @@ fn the_golden_page() {
 #[test]
 fn no_line_is_wider_than_100_columns() {
     let long = "x".repeat(300);
-    for facts in [facts(), troubled(), refusing(|program| Some(format!("{long} {program}")))] {
+    let refusing = refusing(|program| Some(format!("{long} {program}")));
+    for facts in [facts(), troubled(), undescribed(), refusing] {
         let page = examine(&facts).to_string();
         let wide = page.lines().find(|line| line.chars().count() > 100);
         assert_eq!(wide, None);
@@ -173,7 +245,7 @@ fn no_line_is_wider_than_100_columns() {
 
 #[test]
 fn the_json_page_comes_back_as_it_was() {
-    for facts in [facts(), troubled()] {
+    for facts in [facts(), troubled(), undescribed()] {
         let report = examine(&facts);
         let json = serde_json::to_string(&report).expect("plain data");
         assert!(json.starts_with(&format!("{{\"schema\":{SCHEMA},")), "{json}");

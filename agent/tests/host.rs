@@ -49,6 +49,26 @@ fn a_kernel_without_btf_is_named() {
     refuses(&FakeHost::new("btf", RELEASE), &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
 }
 
+/// Type information of a kernel that describes nothing of ext4: a header, and no type.
+fn bare_btf() -> Vec<u8> {
+    let header: [u32; 6] = [0x0001_eb9f, 24, 0, 0, 0, 1];
+    let mut btf: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    btf.push(0);
+    btf
+}
+
+#[test]
+fn a_module_without_btf_and_with_other_io_ends_is_refused() {
+    let fake = FakeHost::new("longer", RELEASE);
+    fake.write("sys/kernel/btf/vmlinux", bare_btf());
+    fake.write("sys/module/ext4/initstate", "live\n");
+    fake.write("sys/kernel/slab/ext4_io_end/object_size", "72\n");
+    refuses(&fake, &["72 bytes long, and not 64", "CONFIG_DEBUG_INFO_BTF_MODULES"]);
+    fake.write("sys/kernel/slab/ext4_io_end/object_size", "64\n");
+    fake.write("proc/sys/kernel/osrelease", "7.4.0-rc1\n");
+    refuses(&fake, &["no BTF of it", "up to 7.3, and this is 7.4.0-rc1"]);
+}
+
 #[test]
 fn broken_btf_is_an_error_and_no_panic() {
     let fake = FakeHost::new("broken", RELEASE);

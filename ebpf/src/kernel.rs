@@ -10,9 +10,12 @@ use aya_ebpf::{
         generated::bpf_probe_read_kernel as read_raw,
     },
 };
-use endiod_wire::wire::{IO_END_SIZE, IoEndImage, context};
+use endiod_wire::{
+    layout::EXT4_MAGIC,
+    wire::{IO_END_SIZE, IoEndImage, context},
+};
 
-use crate::maps::CPUS;
+use crate::maps::{CPUS, LEARNED};
 
 macro_rules! constants {
     ($( $(#[$doc:meta])* $name:ident : $ty:ty ),* $(,)?) => { $(
@@ -39,6 +42,10 @@ constants! {
     INODE_I_SB: u32,
     /// `super_block.s_dev`.
     SUPER_BLOCK_S_DEV: u32,
+    /// `super_block.s_magic`.
+    SUPER_BLOCK_S_MAGIC: u32,
+    /// 1 where ext4 is a module without BTF: what lies where in its structures is assumed.
+    LAYOUT_ASSUMED: u32,
     /// `ext4_inode_info.vfs_inode`.
     EXT4_INODE_VFS_INODE: u32,
     /// `ext4_inode_info.i_rsv_conversion_work`.
@@ -117,19 +124,35 @@ pub(crate) fn read_image(address: u64, image: &mut IoEndImage) -> bool {
     unsafe { read_raw(to, IO_END_SIZE as u32, address as *const _) == 0 }
 }
 
-/// Inode number and device of the inode at `inode`.
+/// Whether nothing tells what lies where in ext4's structures.
+#[inline(always)]
+pub(crate) fn layout_is_assumed() -> bool {
+    LAYOUT_ASSUMED.load() == 1
+}
+
+/// Inode number and device of the inode at `inode`. Where it was found by an assumption, only if it is
+/// one of an ext4.
 #[inline(always)]
 pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
     let ino = read::<u64>(inode, &INODE_I_INO)?;
     let sb = read::<u64>(inode, &INODE_I_SB)?;
+    if layout_is_assumed() && read::<u64>(sb, &SUPER_BLOCK_S_MAGIC)? != EXT4_MAGIC {
+        return None;
+    }
     let dev = read::<u32>(sb, &SUPER_BLOCK_S_DEV)?;
     Some((ino, dev))
 }
 
-/// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address.
+/// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address. Where that
+/// is not described it is `None` until it was learned (`probes/worker.rs`).
 #[inline(always)]
-pub(crate) fn inode_of_work(work: u64) -> u64 {
-    work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_VFS_INODE.load())
+pub(crate) fn inode_of_work(work: u64) -> Option<u64> {
+    if layout_is_assumed() {
+        // SAFETY: the map's value is live for ever; whoever races writes the same.
+        let inode_to_work = unsafe { (*LEARNED.get_ptr(0)?).inode_to_work };
+        return (inode_to_work != 0).then(|| work - inode_to_work);
+    }
+    Some(work - u64::from(EXT4_INODE_RSV_WORK.load()) + u64::from(EXT4_INODE_VFS_INODE.load()))
 }
 
 /// Thread id of the current task.

@@ -18,6 +18,7 @@ mod probes {
     mod fsync;
     mod hello;
     mod hindrance;
+    mod identity;
     mod io_end;
     mod nesting;
     mod seen;

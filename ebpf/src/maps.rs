@@ -43,6 +43,17 @@ pub(crate) static LIVE_IO_ENDS: HashMap<u64, u64> = HashMap::with_max_entries(LI
 #[map]
 pub(crate) static SLAB: Array<Slab> = Array::with_max_entries(1, 0);
 
+/// What was learned of an ext4 without BTF, one entry; never full.
+#[map]
+pub(crate) static LEARNED: Array<Learned> = Array::with_max_entries(1, 0);
+
+/// The value of [`LEARNED`].
+#[repr(C)]
+pub(crate) struct Learned {
+    /// How far an inode's conversion work lies behind it, bytes; 0 until a worker ran.
+    pub(crate) inode_to_work: u64,
+}
+
 /// The value of [`SLAB`].
 #[repr(C)]
 pub(crate) struct Slab {

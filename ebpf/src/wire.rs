@@ -63,6 +63,10 @@ pub mod valid {
     pub const KIOCB: u32 = 1 << 3;
     /// First and last byte of an fsync.
     pub const RANGE: u32 = 1 << 4;
+    /// Where the layout of io_ends is assumed: this one has it ([`crate::layout`]).
+    pub const LAYOUT_FITS: u32 = 1 << 5;
+    /// Where the layout of io_ends is assumed: this one has another.
+    pub const LAYOUT_MISFIT: u32 = 1 << 6;
 }
 
 /// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
@@ -116,7 +120,8 @@ pub struct Header {
 /// The first 64 bytes of `struct ext4_io_end`, verbatim.
 ///
 /// Same layout in every kernel from 5.5 to 7.3 (list@0, handle@16, inode@24, bio@32, flag@40,
-/// count@44, list_vec@48); the agent checks it against the running kernel's BTF before it attaches.
+/// count@44, list_vec@48); the agent checks it against the running kernel's BTF before it attaches. Where
+/// ext4 is a module without BTF the programs check it at each first bio ([`crate::layout`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoEndImage {
@@ -142,6 +147,9 @@ pub struct IoEndImage {
 
 /// Size of the image and of the kernel's object, bytes.
 pub const IO_END_SIZE: usize = size_of::<IoEndImage>();
+
+/// Offset of `inode` in `struct ext4_io_end`, bytes.
+pub const IO_END_INODE_OFFSET: u64 = 24;
 
 /// Offset of `list_vec` in `struct ext4_io_end`, bytes.
 pub const IO_END_LIST_VEC_OFFSET: u64 = 48;
@@ -317,8 +325,8 @@ records! {
         /// Address of the io_end.
         io_end: u64,
     }
-    /// Whose io_end it is, where its birth could not tell: with the first bio that
-    /// `block_bio_queue` shows.
+    /// Whose io_end it is, where its birth could not tell: with the first bio that `block_bio_queue`
+    /// shows, or `submit_bio` where ext4 is a module without BTF.
     14 IoEndInode "io_end_inode" {
         /// Address of the io_end.
         io_end: u64,
@@ -565,4 +573,7 @@ pub mod config_key {
     pub const DIRECT_IOS_MAX: u32 = 2;
     /// Bound of the table of open fsyncs.
     pub const FSYNCS_MAX: u32 = 3;
+    /// 1 where ext4 is a module without BTF: io_ends are read as 5.5 to 7.3 lay them out, and no image
+    /// is to be believed until one was seen to fit.
+    pub const LAYOUT_ASSUMED: u32 = 4;
 }

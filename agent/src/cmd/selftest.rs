@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use endiod::{
     decode::decode,
     host::Host,
+    layout::Layout,
     lifecycle::Lifecycle,
     limits,
     probes::PROBES,
@@ -76,7 +77,7 @@ async fn selftest(args: &SelftestArgs) -> Result<Outcome> {
     };
     let mut watch = Watch::open(&host, &canary, args.backend.choice())?;
     let mut rounds = 0;
-    while rounds < ROUNDS_MAX && !watch.sighting.is_whole() {
+    while rounds < ROUNDS_MAX && !watch.story.sighting.is_whole() {
         rounds += 1;
         let write = canary.write_and_sync(rounds)?;
         match timeout(FSYNC_MAX, tokio::task::spawn_blocking(write)).await {
@@ -90,7 +91,7 @@ async fn selftest(args: &SelftestArgs) -> Result<Outcome> {
         }
         watch.until_whole().await;
     }
-    let outcome = watch.sighting.outcome(&canary, rounds);
+    let outcome = watch.story.sighting.outcome(&canary, rounds);
     watch.close();
     Ok(outcome)
 }
@@ -98,6 +99,12 @@ async fn selftest(args: &SelftestArgs) -> Result<Outcome> {
 /// The stream, followed by the same lifecycle as in the daemon.
 struct Watch {
     source: KernelSource,
+    story: Story,
+}
+
+/// What records tell.
+struct Story {
+    layout: Layout,
     lifecycle: Lifecycle,
     sighting: Sighting,
 }
@@ -113,10 +120,11 @@ impl Watch {
             matches!(verdict, Verdict::Failed(_)).then_some(probe.program)
         });
         let sighting = Sighting::new(canary.inode(), failed.collect());
-        let mut watch = Watch { source, lifecycle, sighting };
-        let Watch { source, lifecycle, sighting } = &mut watch;
+        let story = Story { layout: Layout::default(), lifecycle, sighting };
+        let mut watch = Watch { source, story };
+        let Watch { source, story } = &mut watch;
         // The key hides addresses, and none is shown here.
-        source.announce(OPENING, &mut |record| take(lifecycle, sighting, record));
+        source.announce(OPENING, &mut |record| story.take(record));
         Ok(watch)
     }
 
@@ -124,9 +132,9 @@ impl Watch {
     async fn until_whole(&mut self) {
         let start = Instant::now();
         loop {
-            let Watch { source, lifecycle, sighting } = self;
-            source.drain(&mut |record| take(lifecycle, sighting, record));
-            if sighting.is_whole() || start.elapsed() > ROUND {
+            let Watch { source, story } = self;
+            source.drain(&mut |record| story.take(record));
+            if story.sighting.is_whole() || start.elapsed() > ROUND {
                 return;
             }
             sleep(DRAIN_DELAY).await;
@@ -134,14 +142,21 @@ impl Watch {
     }
 
     fn close(self) {
-        let Watch { source, mut lifecycle, mut sighting } = self;
-        source.close(&mut |record| take(&mut lifecycle, &mut sighting, record));
+        let Watch { source, mut story } = self;
+        source.close(&mut |record| story.take(record));
     }
 }
 
-fn take(lifecycle: &mut Lifecycle, sighting: &mut Sighting, record: &[u8]) {
-    match decode(record) {
-        Ok(event) => lifecycle.observe(&event, &mut |step| sighting.step(&step)),
-        Err(malformed) => log::warn!("a record was malformed: {malformed}"),
+impl Story {
+    fn take(&mut self, record: &[u8]) {
+        let event = match decode(record) {
+            Ok(event) => event,
+            Err(malformed) => return log::warn!("a record was malformed: {malformed}"),
+        };
+        let Story { layout, lifecycle, sighting } = self;
+        layout.observe(&event.body);
+        if let Some(event) = layout.admit(&event) {
+            lifecycle.observe(&event, &mut |step| sighting.step(&step));
+        }
     }
 }

@@ -206,7 +206,7 @@ impl Watch {
         self.refresh_devices();
         match &self.source {
             Source::Kernel(kernel) => {
-                self.say_what_is_watched(kernel.verdicts());
+                self.say_what_is_watched(kernel);
                 self.setup.readiness.set(Ok("ok"));
             }
             Source::Waiting(_) => {
@@ -217,7 +217,8 @@ impl Watch {
     }
 
     /// One health summary per attachment; from here on only changes are logged.
-    fn say_what_is_watched(&self, verdicts: &[Verdict]) {
+    fn say_what_is_watched(&self, kernel: &KernelSource) {
+        let verdicts = kernel.verdicts();
         let (mut attached, mut absent, mut failed) = (0, 0, 0);
         for (probe, verdict) in PROBES.iter().zip(verdicts) {
             match verdict {
@@ -228,6 +229,12 @@ impl Watch {
                     log::debug!("probe {} failed: {reason}", probe.program);
                 }
             }
+        }
+        if kernel.layout_is_assumed() {
+            log::warn!(
+                "ext4 is a module without BTF: io_ends are taken for those of 5.5 to 7.3, and no rule is \
+                 armed until one was seen to fit"
+            );
         }
         for line in kernel::serving(verdicts) {
             log::info!("{line}");

@@ -101,11 +101,13 @@ pub enum Lack {
     Backend,
     /// A kprobe sees what it needs, which is not sure enough.
     Kprobe,
+    /// The layout of io_ends is assumed, and was not seen to hold.
+    Layout,
 }
 
 impl Lack {
     /// All reasons.
-    pub const ALL: [Lack; 3] = [Lack::ProbeMissing, Lack::Backend, Lack::Kprobe];
+    pub const ALL: [Lack; 4] = [Lack::ProbeMissing, Lack::Backend, Lack::Kprobe, Lack::Layout];
 
     /// The `reason` label.
     pub fn label(self) -> &'static str {
@@ -113,6 +115,7 @@ impl Lack {
             Lack::ProbeMissing => "probe_missing",
             Lack::Backend => "backend",
             Lack::Kprobe => "kprobe",
+            Lack::Layout => "layout",
         }
     }
 }

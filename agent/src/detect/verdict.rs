@@ -78,11 +78,13 @@ pub enum Suppressed {
     QueueFull,
     /// The stream ended before its epoch was closed.
     StreamEnd,
+    /// The layout of io_ends was assumed, and was seen to be another.
+    Layout,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Suppressed; 8] = [
+    pub const ALL: [Suppressed; 9] = [
         Suppressed::Loss,
         Suppressed::Misses,
         Suppressed::ProbesChanged,
@@ -91,6 +93,7 @@ impl Suppressed {
         Suppressed::Incomplete,
         Suppressed::QueueFull,
         Suppressed::StreamEnd,
+        Suppressed::Layout,
     ];
 
     /// The `reason` label.
@@ -104,6 +107,7 @@ impl Suppressed {
             Suppressed::Incomplete => "incomplete",
             Suppressed::QueueFull => "queue_full",
             Suppressed::StreamEnd => "stream_end",
+            Suppressed::Layout => "layout",
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Facts {
     pub btf: Result<BtfFacts, String>,
     /// Where ext4's code is.
     pub ext4: Ext4Code,
+    /// How long its io_ends are by the slab allocator, bytes, if the kernel shows it.
+    pub io_end_bytes: Option<u64>,
     /// Lockdown mode.
     pub lockdown: Option<String>,
     /// `kernel.kptr_restrict`.
@@ -54,7 +56,10 @@ pub struct BtfFacts {
     pub size_bytes: u64,
     /// Size of ext4's own, if it is a module's.
     pub module_size_bytes: Option<u64>,
-    /// Of the functions that matter here, those that are described: vmlinux's and ext4's own.
+    /// Whether ext4's functions are described, in its own or inside vmlinux's.
+    pub describes_ext4: bool,
+    /// Of the functions that matter here, those that are described: vmlinux's and ext4's own; of an ext4
+    /// that is not described, those that kallsyms shows.
     pub functions: BTreeSet<&'static str>,
 }
 
@@ -123,6 +128,7 @@ pub fn gather(host: &Host, attach: Option<Choice>) -> Result<Facts, DoctorError>
         upstream,
         preemption: host.preemption(),
         ext4: ext4_code(host, types.described_in_vmlinux),
+        io_end_bytes: host.slab_object_bytes(kernel::IO_END_CACHE),
         btf: types.btf,
         lockdown: host.lockdown(),
         kptr_restrict: host.kptr_restrict(),
@@ -160,10 +166,15 @@ fn types(host: &Host, attach: Option<Choice>, symbols: &Symbols) -> Types {
     let module = module_bytes.as_deref().and_then(|bytes| Btf::parse_split(&vmlinux, bytes).ok());
     let top = module.as_ref().unwrap_or(&vmlinux);
     let wanted = PROBES.iter().map(|probe| probe.function).chain(generation::FUNCTIONS);
+    let describes_ext4 = top.has_function(EXT4_FUNCTION);
+    let exists = |function: &&str| {
+        top.has_function(function) || (!describes_ext4 && symbols.address(function).is_some())
+    };
     let facts = BtfFacts {
         size_bytes: bytes.len() as u64,
         module_size_bytes: module_bytes.as_ref().map(|bytes| bytes.len() as u64),
-        functions: wanted.filter(|function| top.has_function(function)).collect(),
+        describes_ext4,
+        functions: wanted.filter(exists).collect(),
     };
     let attempt = match attach
         .map(|choice| kernel::dry_run(host, &vmlinux, module_bytes.as_deref(), symbols, choice))
@@ -178,7 +189,14 @@ fn types(host: &Host, attach: Option<Choice>, symbols: &Symbols) -> Types {
 
 /// Whether the BTF that was read describes ext4's functions, its own or vmlinux's.
 pub(super) fn ext4_is_described(facts: &Facts) -> bool {
-    facts.btf.as_ref().is_ok_and(|btf| btf.functions.contains(EXT4_FUNCTION))
+    facts.btf.as_ref().is_ok_and(|btf| btf.describes_ext4)
+}
+
+/// Whether ext4 is a module whose io_ends are taken for what they are from 5.5 to 7.3, for want of BTF.
+pub(super) fn layout_is_assumed(facts: &Facts) -> bool {
+    let is_module = matches!(facts.ext4, Ext4Code::Module { .. });
+    let is_refused = matches!(facts.attempt, Attempt::Impossible(_));
+    is_module && facts.btf.is_ok() && !ext4_is_described(facts) && !is_refused
 }
 
 fn failed(error: &KernelError) -> Attempt {

@@ -149,6 +149,9 @@ page! {
         ext4: String,
         /// What pins ext4 when it is a module.
         ext4_pinned_by: Option<String>,
+        /// What stands in for BTF of ext4, when it is a module without.
+        #[serde(default)]
+        ext4_layout: Option<String>,
     }
     /// What may keep programs out.
     Security {

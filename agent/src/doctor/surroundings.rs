@@ -3,7 +3,7 @@
 //! Functions of the facts alone. What could not be told stays `None` or says so.
 
 use super::{
-    facts::{Attempt, Ext4Code, Facts, ext4_is_described},
+    facts::{Attempt, Ext4Code, Facts, ext4_is_described, layout_is_assumed},
     report::{Defect, DefectVerdict, Device, Kernel, Permission, Privilege, Programs},
 };
 use crate::{
@@ -37,7 +37,20 @@ pub(super) fn kernel_of(facts: &Facts) -> Kernel {
         btf: btf_of(facts),
         ext4,
         ext4_pinned_by,
+        ext4_layout: layout_is_assumed(facts).then(|| layout_of(facts)),
     }
+}
+
+/// What is used in place of ext4's BTF, and what that rests on.
+fn layout_of(facts: &Facts) -> String {
+    let bytes = match facts.io_end_bytes {
+        Some(bytes) => format!("its io_ends are {bytes} bytes long, as those"),
+        None => "how long its io_ends are, this kernel does not show".to_owned(),
+    };
+    format!(
+        "assumed: ext4 is a module without BTF, so io_ends are taken for those of 5.5 to 7.3; {bytes}; each \
+         is checked at its first bio; no rule is armed before one was seen to fit, nor after one did not"
+    )
 }
 
 fn preemption_of(facts: &Facts) -> (Option<String>, String) {
@@ -72,7 +85,7 @@ fn btf_of(facts: &Facts) -> String {
             let ext4 = match (btf.module_size_bytes, ext4_is_described(facts)) {
                 (Some(bytes), _) => format!("ext4 in its own, {}", megabytes(bytes)),
                 (None, true) => "ext4 inside".to_owned(),
-                (None, false) => "ext4 is not described".to_owned(),
+                (None, false) => "ext4 has none".to_owned(),
             };
             format!("/sys/kernel/btf/vmlinux, {size}, {ext4}")
         }

@@ -99,6 +99,9 @@ impl Page {
         if let Some(pins) = &kernel.ext4_pinned_by {
             self.row("pinned by", pins);
         }
+        if let Some(layout) = &kernel.ext4_layout {
+            self.row("layout", layout);
+        }
         self.row("lockdown", security.lockdown.as_deref().unwrap_or("not shown"));
         let setting = |value: Option<u64>| value.map_or("not shown".to_owned(), |v| v.to_string());
         let sysctl = format!(

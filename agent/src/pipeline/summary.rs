@@ -11,11 +11,13 @@ use super::{
 use crate::{
     detect::{Rule, Suppressed},
     event::{Cpu, FsyncPhase, ProgramBound},
+    layout::Looks,
     lifecycle::{Gap, IoEndId, Orphan},
     metrics::IoEndPhase,
     oracle::in_step::{Divergence, Outcome},
     report::{
-        Core, CpuStream, DirectIos, Fsyncs, IoEnds, Probes, Quantiles, SCHEMA, Stream, Summary,
+        Core, CpuStream, DirectIos, Fsyncs, IoEnds, LayoutLooks, Probes, Quantiles, SCHEMA, Stream,
+        Summary,
     },
 };
 
@@ -33,6 +35,10 @@ impl Pipeline {
             direct_ios: self.direct_ios(),
             fsyncs: self.fsyncs(),
             durations: self.durations(),
+            layout: self.layout.looks().map(|Looks { fits, misfits }| {
+                let believed = self.layout.is_believed();
+                LayoutLooks { believed, fits, misfits }
+            }),
             findings: self.findings.iter().map(Summary::finding).collect(),
             findings_repeated: self.findings_left_out + tally.repeated.iter().sum::<u64>(),
             oracle: self.cores(),

@@ -25,7 +25,7 @@ mod types;
 use std::{io, os::fd::AsRawFd};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::{self, backend};
+use endiod_wire::wire::{self, backend, config_key};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::AbortHandle,
@@ -39,7 +39,8 @@ pub use error::{KernelError, TotalsError};
 pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
-use types::Types;
+use types::{Ext4Types, Types};
+pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
 use crate::{
     event::{Backend, ProbeId},
@@ -75,6 +76,7 @@ pub struct KernelSource {
     verdicts: Vec<Verdict>,
     release: String,
     cpus: u32,
+    ext4_types: Ext4Types,
     end_bio: u64,
     version: (u32, u32),
     ring_bytes: u32,
@@ -93,18 +95,17 @@ impl KernelSource {
         let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(module::MODULE));
         let vmlinux = btf::Btf::parse(&btf_bytes)?;
         let types = Types::new(&vmlinux, module_bytes.as_deref())?;
-        types.check_ext4(host)?;
+        let ext4_types = types.of_ext4(host)?;
         let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(types.all(), &symbols, version)?;
+        let constants = offsets::find(types.all(), ext4_types, &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, sizes)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
         let mut kprobes = kprobes::Kprobes::new(version);
         let log = start_log(&mut ebpf);
-        let (facts, unusable) = (&types, &constants.unusable);
         let mut attacher =
-            attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, facts, unusable);
+            attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &types, &constants);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
@@ -115,6 +116,7 @@ impl KernelSource {
             verdicts,
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
+            ext4_types,
             end_bio: symbols.address("ext4_end_bio").expect("offsets::find found it"),
             version,
             ring_bytes: sizes.ring_bytes,
@@ -129,6 +131,9 @@ impl KernelSource {
     /// Writes what the stream begins with: host, bounds, symbols, probes.
     pub fn announce(&mut self, opening: Opening, deliver: &mut dyn FnMut(&[u8])) {
         self.own.begin(self.cpus, &self.release, opening, deliver);
+        if self.layout_is_assumed() {
+            self.own.config(config_key::LAYOUT_ASSUMED, 1, deliver);
+        }
         self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
             let backend = match (verdict, probe.hook.backend()) {
@@ -222,6 +227,11 @@ impl KernelSource {
     /// What became of each probe, by its index in `PROBES`.
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// Whether ext4 is a module without BTF, so that the layout of its io_ends is assumed.
+    pub fn layout_is_assumed(&self) -> bool {
+        self.ext4_types == Ext4Types::Assumed
     }
 
     /// Size of the ring, bytes.

@@ -49,7 +49,7 @@ fn with_tracepoints(events: &[Event], random: &mut Random) -> Vec<Event> {
                     ino: endiod::event::Ino(7),
                     dev: endiod::event::DevId(254 << 20),
                 });
-                say(Body::IoEndInode { io_end, inode: INODE, id });
+                say(Body::IoEndInode { io_end, inode: INODE, id, layout: None });
                 say(Body::BioAttach { io_end, bio, sector, bytes });
             }
             Body::BioEnd { status, seen: image, bio: _ } => {

@@ -149,7 +149,7 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
         "convert_end" => Body::ConvertEnd { io_end: io_end()?, ret: args.number("ret") },
         "release" => Body::Release(args.seen()?),
         "release_late" => Body::ReleaseLate { io_end: io_end()? },
-        "inode" => Body::IoEndInode { io_end: io_end()?, inode, id: args.inode() },
+        "inode" => Body::IoEndInode { io_end: io_end()?, inode, id: args.inode(), layout: None },
         "part_done" | "bio_done" => Body::BioDone {
             bio,
             part_bytes: (args.verb() == "part_done").then_some(part_bytes),

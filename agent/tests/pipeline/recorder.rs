@@ -59,7 +59,7 @@ fn a_slice_knows_what_was_left_out_before_it() {
             stream.raw_life(0xa000);
             stream.tick(0);
         }
-        stream.raw_birth(0xf000);
+        stream.raw_begin(0xf000, 0);
         stream.part_done(0xf000, 0, 0);
         stream.left_out(ProgramBound::RequestWalk, left_out_after);
         stream.tick(0);

@@ -9,6 +9,7 @@ use endiod::{
 use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, valid};
 
 const INODE: u64 = 0x1000;
+/// What an io_end's bio lies behind it.
 const BIO: u64 = 0xb10;
 
 /// Writes a stream as programs and agent would, to several readers.
@@ -34,12 +35,27 @@ impl Stream {
         Self::on("6.1.0", backend, recorder_bytes, |_| true)
     }
 
+    /// The same, with bounds of `wire::config_key`.
+    pub(crate) fn begin(backend: Backend, recorder_bytes: usize, config: &[(u32, u64)]) -> Self {
+        Self::with("6.1.0", backend, recorder_bytes, config, |_| true)
+    }
+
     /// Of that kernel, with those probes of a back end attached that are `told`; of the others there is no
     /// record.
     pub(crate) fn on(
         release: &str,
         backend: Backend,
         recorder_bytes: usize,
+        told: impl Fn(&Probe) -> bool,
+    ) -> Self {
+        Self::with(release, backend, recorder_bytes, &[], told)
+    }
+
+    fn with(
+        release: &str,
+        backend: Backend,
+        recorder_bytes: usize,
+        config: &[(u32, u64)],
         told: impl Fn(&Probe) -> bool,
     ) -> Self {
         let code = match backend {
@@ -55,6 +71,9 @@ impl Stream {
             now_ns: endiod::clock::monotonic().0,
         };
         stream.own(|own, deliver| own.host(1, release, 7, deliver));
+        for (key, value) in config {
+            stream.own(|own, deliver| own.config(*key, *value, deliver));
+        }
         stream.own(|own, deliver| own.device(DevId(1), "vda", deliver));
         for (probe, row) in (0..).map(ProbeId).zip(PROBES) {
             if row.hook.backend() == backend && told(row) {
@@ -127,9 +146,10 @@ impl Stream {
         self.release(io_end);
     }
 
-    /// An io_end is born and one bio of two parts attached, as raw tracepoints see it.
-    pub(crate) fn raw_birth(&mut self, io_end: u64) {
-        let (inode, ino, dev, bio) = (INODE, 5, 1, BIO);
+    /// An io_end is born and its first bio submitted, as raw tracepoints see it; `sign` are the bits of
+    /// its layout.
+    pub(crate) fn raw_begin(&mut self, io_end: u64, sign: u32) {
+        let (inode, ino, dev, bio) = (INODE, 5, 1, BIO + io_end);
         self.event(|header| wire::IoEndBirth {
             header,
             io_end,
@@ -138,7 +158,7 @@ impl Stream {
             dev: 0,
             valid: 0,
         });
-        let valid = valid::INODE;
+        let valid = valid::INODE | sign;
         self.event(|header| wire::IoEndInode { header, io_end, inode, ino, dev, valid });
         let (sector, opf, bytes) = (0, 1, 8192);
         self.event(|header| wire::BioAttach { header, io_end, bio, sector, bytes, opf });
@@ -146,7 +166,8 @@ impl Stream {
 
     /// The device is done with half of that bio, while the io_end counts so many references.
     pub(crate) fn part_done(&mut self, io_end: u64, status: u32, count: u32) {
-        let (bio, bytes, whole, valid, image) = (BIO, 4096, 0, valid::IMAGE, image(io_end, count));
+        let (bio, bytes, whole) = (BIO + io_end, 4096, 0);
+        let (valid, image) = (valid::IMAGE, image(io_end, count));
         self.event(|header| wire::BioDone {
             header,
             io_end,
@@ -159,10 +180,10 @@ impl Stream {
         });
     }
 
-    /// Its whole life.
+    /// An io_end with one bio in two parts, as raw tracepoints see it.
     pub(crate) fn raw_life(&mut self, io_end: u64) {
-        self.raw_birth(io_end);
         let inode = INODE;
+        self.raw_begin(io_end, 0);
         for status in [0, 10] {
             self.part_done(io_end, status, 1);
         }

@@ -1,6 +1,7 @@
 //! Which suites of cases run on which kernel: one table, one row per guest.
 //!
-//! What is claimed of every kernel runs on every kernel. What the agent does by itself (its files,
+//! What is claimed of every kernel runs on every kernel that describes its ext4; one that does not has
+//! cases of its own, for without that most is not to be seen. What the agent does by itself (its files,
 //! its exit, its words) runs on the oldest, the newest and two between, for it does not know the
 //! kernel. What costs most runs where the code it is about differs most: on 6.1, the last long-term
 //! kernel before the completion path was rewritten in 6.15, and on the newest. Kernels that refuse
@@ -52,6 +53,7 @@ pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.18", "", "core,agent,degraded", 2, 480),
     guest("6.18", "cpus", "cpus", 8, 480),
     guest("6.1-modular", "", "core", 2, 300),
+    guest("5.10-modular", "", "undescribed", 2, 120),
     guest("6.12", "", "core", 2, 300),
     guest("6.16", "", "core", 2, 300),
     guest("7.2", "", "core", 2, 300),
@@ -87,7 +89,9 @@ mod tests {
         assert_eq!(named, known);
         for kernel in kernels() {
             let first = of(kernel).next().expect("it was named by a guest");
-            assert!(first.part.is_empty() && first.suites.starts_with("core"), "{first:?}");
+            let is_described = kernel != "5.10-modular";
+            let suite = if is_described { "core" } else { "undescribed" };
+            assert!(first.part.is_empty() && first.suites.starts_with(suite), "{first:?}");
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
     kernel("6.18", Release::Trixie, "6.18.", "+deb13-cloud-amd64"),
     // The kernel for real hardware: ext4, jbd2 and mbcache are modules here.
     kernel("6.1-modular", Release::Bookworm, "6.1.0-", "-amd64"),
+    // The same, from before modules had BTF (5.11).
+    kernel("5.10-modular", Release::Bullseye, "5.10.0-", "-amd64"),
     kernel("6.12", Release::Bookworm, "6.12.", "-cloud-amd64"),
     kernel("6.16", Release::Trixie, "6.16.", "+deb13-cloud-amd64"),
     kernel("7.2", Release::Trixie, "7.2.", "+deb13-cloud-amd64"),
@@ -82,6 +84,8 @@ mod tests {
         "linux-image-5.10.0-9-cloud-amd64",
         "linux-image-5.10.0-46-cloud-amd64",
         "linux-image-5.10.0-46-cloud-amd64-dbg",
+        "linux-image-5.10.0-46-amd64",
+        "linux-image-5.10.0-46-rt-amd64",
         "linux-image-6.1.0-55-cloud-amd64",
         "linux-image-6.1.0-56-cloud-amd64",
         "linux-image-6.1.0-56-cloud-amd64-unsigned",
@@ -108,6 +112,7 @@ mod tests {
         check("5.10", Some("linux-image-5.10.0-46-cloud-amd64"));
         check("6.1", Some("linux-image-6.1.0-56-cloud-amd64"));
         check("6.1-modular", Some("linux-image-6.1.0-56-amd64"));
+        check("5.10-modular", Some("linux-image-5.10.0-46-amd64"));
         check("6.12", Some("linux-image-6.12.90+deb12.1-cloud-amd64"));
         check("6.18", Some("linux-image-6.18.15+deb13-cloud-amd64"));
         check("7.2", Some("linux-image-7.2.12+deb13-cloud-amd64"));
@@ -123,7 +128,7 @@ mod tests {
     fn names_are_those_of_the_contract_and_differ() {
         let mut names: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
         names.sort_unstable();
-        let contract = ["5.10", "6.1", "6.1-modular", "6.12", "6.16", "6.18", "7.2", "7.3"];
-        assert_eq!(names, [contract.as_slice(), &["latest"]].concat());
+        let contract = ["5.10", "5.10-modular", "6.1", "6.1-modular", "6.12", "6.16", "6.18"];
+        assert_eq!(names, [contract.as_slice(), &["7.2", "7.3", "latest"]].concat());
     }
 }

@@ -7,23 +7,19 @@
 //! `block_bio_complete`, which never fires for a bio that `block_rq_complete` told of.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use endiod_wire::wire::{BioDone, IoEndInode, RQ_BIOS_MAX, bound, valid};
+use endiod_wire::wire::{BioDone, RQ_BIOS_MAX, bound, valid};
 
 use super::{
-    seen::{bio_attached, identify, io_end_of, rounds},
-    slab::{NO_EXIST, TOLD},
+    identity::tell_inode,
+    seen::{bio_attached, io_end_of, rounds},
 };
 use crate::{
     emit::{count_left_out, emit, emit_in_loop},
     kernel::{
         BIO_BI_END_IO, BIO_BI_NEXT, BIO_BI_PRIVATE, BIO_BI_SIZE, BIO_BI_STATUS, BIO_CHAIN_ENDIO,
-        BIO_QUEUE_ARG, REQUEST_BIO, REQUEST_BIOTAIL, read, read_at, read_image,
+        BIO_QUEUE_ARG, REQUEST_BIO, REQUEST_BIOTAIL, read, read_image,
     },
-    maps::{LIVE_IO_ENDS, SLAB},
 };
-
-/// Offset of `inode` in `struct ext4_io_end` (5.5 to 7.3; the agent checks the image's layout).
-const IO_END_INODE: u64 = 24;
 
 /// `(bio)`, before 5.11 `(q, bio)`: once per bio, before it is split.
 #[raw_tracepoint(tracepoint = "block_bio_queue")]
@@ -35,25 +31,6 @@ fn tp_block_bio_queue(ctx: RawTracePointContext) -> i32 {
         tell_inode(io_end);
     }
     0
-}
-
-/// Tells once whose io_end it is; with every bio where nobody would strike it off the table.
-#[inline(always)]
-fn tell_inode(io_end: u64) {
-    // SAFETY: the map's value is live for ever.
-    let watched = SLAB.get_ptr(0).is_some_and(|slab| unsafe { (*slab).frees_watched } != 0);
-    if watched {
-        match LIVE_IO_ENDS.get_ptr_mut(io_end) {
-            // SAFETY: the value is live as long as the io_end; one task submits its bios.
-            Some(state) if unsafe { *state } & TOLD != 0 => return,
-            // SAFETY: as above.
-            Some(state) => unsafe { *state |= TOLD },
-            // Born before we looked, or when there was no room.
-            None if LIVE_IO_ENDS.insert(io_end, TOLD, NO_EXIST).is_ok() => {}
-            None => count_left_out(bound::LIVE_IO_ENDS),
-        }
-    }
-    emit(|record: &mut IoEndInode| identify(record, io_end, read_at(io_end + IO_END_INODE)));
 }
 
 /// `(rq, error, nr_bytes)`; the error is an errno on 5.10, a `blk_status_t` later.

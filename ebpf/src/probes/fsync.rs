@@ -28,10 +28,7 @@ use crate::{
 fn ext4_sync_file(ctx: FEntryContext) -> i32 {
     let (file, start, end, datasync): (u64, i64, i64, u32) =
         (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    let followed = OPEN_FSYNCS.insert(tid(), file, 0).is_ok();
-    if !followed {
-        count_left_out(bound::OPEN_FSYNCS);
-    }
+    let followed = follow_phases(file);
     emit(|record: &mut FsyncBegin| {
         begin(record, file, datasync);
         record.start = start;
@@ -40,6 +37,16 @@ fn ext4_sync_file(ctx: FEntryContext) -> i32 {
         record.phases_followed = u32::from(followed);
     });
     0
+}
+
+/// Notes that the task is inside, for the programs on the phases' functions; whether there was room.
+#[inline(always)]
+fn follow_phases(file: u64) -> bool {
+    let followed = OPEN_FSYNCS.insert(tid(), file, 0).is_ok();
+    if !followed {
+        count_left_out(bound::OPEN_FSYNCS);
+    }
+    followed
 }
 
 /// Sets what both back ends see, and the rest to "unknown".
@@ -72,14 +79,18 @@ fn ext4_sync_file_exit(ctx: FExitContext) -> i32 {
 #[raw_tracepoint(tracepoint = "ext4_sync_file_enter")]
 fn tp_ext4_sync_file_enter(ctx: RawTracePointContext) -> i32 {
     let (file, datasync): (u64, u32) = (ctx.arg(0), ctx.arg(1));
-    emit(|record: &mut FsyncBegin| begin(record, file, datasync));
+    let followed = follow_phases(file);
+    emit(|record: &mut FsyncBegin| {
+        begin(record, file, datasync);
+        record.phases_followed = u32::from(followed);
+    });
     0
 }
 
 /// `(inode, ret)`.
 #[raw_tracepoint(tracepoint = "ext4_sync_file_exit")]
 fn tp_ext4_sync_file_exit(ctx: RawTracePointContext) -> i32 {
-    // Present where only this end stands in for a function that cannot be hooked.
+    // Absent when the table was full at entry.
     let _ = OPEN_FSYNCS.remove(tid());
     let ret: i32 = ctx.arg(1);
     emit(|record: &mut FsyncEnd| record.ret = i64::from(ret));

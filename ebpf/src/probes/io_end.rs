@@ -11,8 +11,10 @@ use endiod_wire::wire::{
     WorkerEnd, context,
 };
 
-use super::seen::{bio_attached, bio_ended, bio_submitted, identify, seen, worker_begins};
+use super::identity::{bio_enciphered, bio_submitted};
+use super::seen::{bio_ended, identify, seen};
 use super::slab::register;
+use super::worker::worker_begins;
 use crate::{
     emit::{cpu, emit},
     kernel::{current_context, inode_of_work, tid},
@@ -72,7 +74,7 @@ entries! {
     /// `bool __blk_crypto_submit_bio(struct bio *bio)`, from 7.0 on, for a bio with a crypt context: true
     /// leaves it to `submit_bio` and the device, else enciphered copies are submitted in its place and
     /// it ends when they have.
-    __blk_crypto_submit_bio, kprobe_blk_crypto_submit_bio(0) => |bio| drop(bio_attached(bio));
+    __blk_crypto_submit_bio, kprobe_blk_crypto_submit_bio(0) => bio_enciphered;
     /// `static void ext4_end_bio(struct bio *bio)`, any context, several at once for one io_end.
     ext4_end_bio, kprobe_ext4_end_bio(0) => bio_ended;
     /// `int ext4_put_io_end(ext4_io_end_t *io_end)`, the writeback task only.
@@ -85,7 +87,7 @@ entries! {
     ext4_convert_unwritten_io_end_vec, kprobe_ext4_convert_unwritten_io_end_vec(1)
         => seen::<ConvertBegin>;
     /// `void ext4_end_io_rsv_work(struct work_struct *work)`, one kworker per inode and run.
-    ext4_end_io_rsv_work, kprobe_ext4_end_io_rsv_work(0) => |work| worker_begins(inode_of_work(work));
+    ext4_end_io_rsv_work, kprobe_ext4_end_io_rsv_work(0) => |work| drop(worker_begins(work));
 }
 
 /// The entry of `ext4_alloc_io_end_vec`: whether it got its range is not known yet.
@@ -185,7 +187,8 @@ fn ext4_convert_unwritten_io_end_vec_exit(ctx: FExitContext) -> i32 {
 /// The worker's return; the inode may be gone, only its address is used.
 #[fexit]
 fn ext4_end_io_rsv_work_exit(ctx: FExitContext) -> i32 {
-    let inode = inode_of_work(ctx.arg(0));
-    emit(|record: &mut WorkerEnd| record.inode = inode);
+    if let Some(inode) = inode_of_work(ctx.arg(0)) {
+        emit(|record: &mut WorkerEnd| record.inode = inode);
+    }
     0
 }

@@ -2,7 +2,7 @@
 
 use endiod_wire::wire::{
     BioAttach, BioEnd, Claim, ConvertBegin, IoEndBirth, IoEndImage, IoEndInode, Listed, Put,
-    PutDefer, Record, Release, WorkerBegin, valid,
+    PutDefer, Record, Release, valid,
 };
 
 use crate::{
@@ -110,11 +110,13 @@ pub(crate) fn bio_attached(bio: u64) -> Option<u64> {
 /// A bio, of whatever file system, is submitted by `submit_bio`: that is the first word of it unless it
 /// is to be enciphered and `__blk_crypto_submit_bio`, where there is one, left it to the device.
 #[inline(always)]
-pub(crate) fn bio_submitted(bio: u64) {
-    let Some(io_end) = io_end_of(bio) else { return };
-    if !was_told_enciphered(bio) {
-        attached(bio, io_end);
+pub(crate) fn bio_attached_unless_told(bio: u64) -> Option<u64> {
+    let io_end = io_end_of(bio)?;
+    if was_told_enciphered(bio) {
+        return None;
     }
+    attached(bio, io_end);
+    Some(io_end)
 }
 
 #[inline(always)]
@@ -147,10 +149,4 @@ pub(crate) fn bio_ended(bio: u64) {
             record.valid |= valid::IMAGE;
         }
     });
-}
-
-/// The worker of an inode starts.
-#[inline(always)]
-pub(crate) fn worker_begins(inode: u64) {
-    emit(|record: &mut WorkerBegin| record.inode = inode);
 }

@@ -2,7 +2,6 @@
 //! witnesses, and says why.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     fs,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
@@ -21,6 +20,7 @@ use super::{
     choice::{Choice, Verdict, choose, order},
     kprobes::Kprobes,
     module::ModuleProbes,
+    offsets::Constants,
 };
 use crate::{
     event::ProbeId,
@@ -44,8 +44,8 @@ pub(super) struct Attacher<'a> {
     btf: Result<KernelBtf, String>,
     /// What the kernel describes, ext4's module included.
     facts: &'a Btf<'a>,
-    /// Programs that this kernel lacks something for.
-    unusable: &'a BTreeMap<&'static str, String>,
+    /// What it shows without describing it, and programs that it lacks something for.
+    constants: &'a Constants,
 }
 
 impl<'a> Attacher<'a> {
@@ -54,44 +54,48 @@ impl<'a> Attacher<'a> {
         modules: &'a mut ModuleProbes,
         kprobes: &'a mut Kprobes,
         types: &'a super::Types<'a>,
-        unusable: &'a BTreeMap<&'static str, String>,
+        constants: &'a Constants,
     ) -> Self {
         let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
-        Attacher { ebpf, modules, kprobes, btf, facts: types.all(), unusable }
+        Attacher { ebpf, modules, kprobes, btf, facts: types.all(), constants }
     }
 
     /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
     /// index in the table.
     pub(super) fn attach_all(&mut self, choice: Choice) -> Vec<Verdict> {
-        let facts = self.facts;
-        choose(choice, |probe| facts.has_function(probe.function), |probe| self.attach(probe))
+        choose(choice, self.existence(), |probe| self.attach(probe))
     }
 
     /// Loads and attaches each program and takes it away again before the next; whether the kernel
     /// counts skipped hits is read from the first that attached, for kprobes from the first of them.
     pub(super) fn try_each(&mut self, choice: Choice) -> DryRun {
-        let (facts, mut misses_counted, mut kprobe_misses_counted) = (self.facts, None, None);
-        let verdicts = choose(
-            choice,
-            |probe| facts.has_function(probe.function),
-            |probe| {
-                self.attach(probe)?;
-                let program = attached_program(self.ebpf, self.modules, probe);
-                misses_counted =
-                    misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
-                if probe.hook == Hook::Kprobe && kprobe_misses_counted.is_none() {
-                    let missed = self.kprobes.missed(probe.program);
-                    kprobe_misses_counted = Some(missed.is_some_and(|missed| missed.is_ok()));
-                }
-                unload(self.ebpf, self.modules, self.kprobes, probe)
-                    .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
-            },
-        );
+        let (mut misses_counted, mut kprobe_misses_counted) = (None, None);
+        let verdicts = choose(choice, self.existence(), |probe| {
+            self.attach(probe)?;
+            let program = attached_program(self.ebpf, self.modules, probe);
+            misses_counted =
+                misses_counted.or_else(|| Some(program.and_then(recursion_misses).is_some()));
+            if probe.hook == Hook::Kprobe && kprobe_misses_counted.is_none() {
+                let missed = self.kprobes.missed(probe.program);
+                kprobe_misses_counted = Some(missed.is_some_and(|missed| missed.is_ok()));
+            }
+            unload(self.ebpf, self.modules, self.kprobes, probe)
+                .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
+        });
         DryRun { verdicts, misses_counted, kprobe_misses_counted }
     }
 
+    /// Whether this kernel has a probe's function.
+    fn existence(&self) -> impl Fn(&Probe) -> bool + use<'a> {
+        let (facts, constants) = (self.facts, self.constants);
+        move |probe| {
+            let name = probe.function;
+            facts.has_function(name) || constants.undescribed.contains(name)
+        }
+    }
+
     fn attach(&mut self, probe: &Probe) -> Result<(), String> {
-        if let Some(why) = self.unusable.get(probe.program) {
+        if let Some(why) = self.constants.unusable.get(probe.program) {
             return Err(why.clone());
         }
         self.load_and_attach(probe).map_err(|error| reason(&*error))

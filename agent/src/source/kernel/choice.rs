@@ -109,7 +109,7 @@ pub(super) fn order() -> Vec<usize> {
     let mut order: Vec<usize> = (0..PROBES.len()).collect();
     order.sort_by_key(|&at| {
         let probe = &PROBES[at];
-        let rank = usize::MAX - life_order(probe.witness);
+        let rank = usize::MAX - life_order(probe);
         (rank, backend_rank(probe.hook), usize::MAX - at)
     });
     order
@@ -117,10 +117,11 @@ pub(super) fn order() -> Vec<usize> {
 
 /// The witnesses in the order in which they are seen; those that depend on another's fate just before
 /// it, which is just after it in the order of attaching.
-fn life_order(witness: Witness) -> usize {
+fn life_order(probe: &Probe) -> usize {
     let place = |witness: Witness| 2 * (witness as usize) + 1;
-    match witness {
+    match probe.witness {
         Witness::BioDone => place(Witness::BioEnd) - 1,
+        Witness::BioEnd if probe.hook == Hook::Kprobe => place(Witness::BioEnd) - 1,
         Witness::WorkQueued => place(Witness::PutDefer) - 1,
         Witness::ReleaseLate => place(Witness::Release) - 1,
         Witness::AttachEnciphered => place(Witness::Attach) - 1,
@@ -163,7 +164,7 @@ where
         }
         if !exists {
             let function = probe.function;
-            return Verdict::Failed(format!("this kernel's BTF has no function {function}"));
+            return Verdict::Failed(format!("this kernel shows no function {function}"));
         }
         if let Some(reason) = self.unfit(probe) {
             return Verdict::Failed(reason.to_owned());
@@ -210,6 +211,11 @@ where
             Witness::BioDone if by_fentry(Witness::BioEnd) => {
                 Some(Absence::NotNeeded("fentry sees the end of every bio"))
             }
+            Witness::BioEnd
+                if backend == Backend::Kprobe && self.server_of(Witness::BioDone).is_some() =>
+            {
+                Some(Absence::NotNeeded("the device is seen to be done with every bio"))
+            }
             Witness::WorkQueued if by_fentry(Witness::PutDefer) => {
                 Some(Absence::NotNeeded("fentry sees the put that hands over"))
             }
@@ -244,7 +250,7 @@ where
     }
 }
 
-/// What failed where another back end serves the same witness is no loss.
+/// What failed where another back end serves the same witness, or what stands in for it, is no loss.
 fn excuse_the_served(verdicts: &mut [Verdict]) {
     let served: Vec<_> = PROBES
         .iter()
@@ -257,7 +263,11 @@ fn excuse_the_served(verdicts: &mut [Verdict]) {
         let Verdict::Failed(reason) = &*verdict else { continue };
         let others = served.iter().flatten();
         let mut others = others.filter(|(_, by)| *by != probe.hook.backend());
-        if let Some((_, by)) = others.find(|(witness, _)| *witness == probe.witness) {
+        let serves = |witness: Witness| match probe.witness {
+            Witness::BioEnd => matches!(witness, Witness::BioEnd | Witness::BioDone),
+            own => witness == own,
+        };
+        if let Some((_, by)) = others.find(|(witness, _)| serves(*witness)) {
             let refused = Some(reason.clone());
             *verdict = Verdict::Absent(Absence::Served { by: *by, refused });
         }

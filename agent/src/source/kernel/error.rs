@@ -2,7 +2,12 @@
 
 use std::io;
 
-use super::{btf, module::ModuleError, offsets::OffsetsError};
+use super::{
+    btf,
+    module::ModuleError,
+    offsets::OffsetsError,
+    types::{IO_END_CACHE, LAYOUT_KNOWN_TO},
+};
 
 /// Why the kernel cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +43,28 @@ pub enum KernelError {
         "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
     )]
     Ext4NotLoaded,
-    /// ext4 is a module whose types the kernel does not show.
+    /// ext4 is a module whose types the kernel does not show, of a kernel that may have others.
     #[error(
-        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its fields \
-         cannot be found; it takes a kernel from 5.11 on with CONFIG_DEBUG_INFO_BTF_MODULES, and a \
-         module built with BTF"
+        "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its io_ends are \
+         known without up to {}.{}, and this is {release}; build the module with BTF \
+         (CONFIG_DEBUG_INFO_BTF_MODULES)",
+        LAYOUT_KNOWN_TO.0,
+        LAYOUT_KNOWN_TO.1
     )]
-    NoModuleBtf,
+    NoModuleBtf {
+        /// `uname -r`.
+        release: String,
+    },
+    /// ext4 is a module whose types the kernel does not show, and its io_ends are not those we know.
+    #[error(
+        "ext4 is a module without BTF, and its io_ends are {found} bytes long, and not 64 as from 5.5 \
+         to 7.3 (/sys/kernel/slab/{IO_END_CACHE}/object_size): its fields cannot be found; build the \
+         module with BTF (CONFIG_DEBUG_INFO_BTF_MODULES, a kernel from 5.11 on)"
+    )]
+    OtherIoEnd {
+        /// How long they are, bytes.
+        found: u64,
+    },
     /// The programs for a module cannot be prepared.
     #[error(transparent)]
     Module(#[from] ModuleError),

@@ -2,10 +2,11 @@
 //!
 //! Offsets come from the kernel's own BTF, addresses from kallsyms: the programs carry no generated
 //! structure and fit every kernel whose fields have these names. It must never guess: a field that
-//! is not found is an error that names it.
+//! is not found is an error that names it. Of ext4 as a module without BTF it finds none: the programs are
+//! told to take io_ends for what they are from 5.5 to 7.3, and to check it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
 };
 
@@ -14,10 +15,11 @@ use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IO_END_SIZE};
 use super::{
     btf::{Btf, BtfError},
     tracepoints,
+    types::Ext4Types,
 };
 use crate::{
     host::Host,
-    probes::{Hook, PROBES},
+    probes::{Hook, PROBES, Probe},
 };
 
 /// Constant in the programs, structure, member: what no back end can do without.
@@ -25,6 +27,7 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("INODE_I_INO", "inode", "i_ino"),
     ("INODE_I_SB", "inode", "i_sb"),
     ("SUPER_BLOCK_S_DEV", "super_block", "s_dev"),
+    ("SUPER_BLOCK_S_MAGIC", "super_block", "s_magic"),
     ("EXT4_INODE_VFS_INODE", "ext4_inode_info", "vfs_inode"),
     ("EXT4_INODE_RSV_WORK", "ext4_inode_info", "i_rsv_conversion_work"),
     ("BIO_BI_END_IO", "bio", "bi_end_io"),
@@ -100,6 +103,10 @@ const SYMBOLS: &[&str] = &[
     "pcpu_hot",
 ];
 
+/// Why a function of a module without BTF is not traced.
+const NOT_TRACEABLE: &str = "ext4 is a module without BTF, which no tracing program reaches: raw tracepoints and \
+                             kprobes only";
+
 /// What kallsyms shows of the symbols that matter here.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
@@ -114,7 +121,10 @@ impl Symbols {
     /// # Errors
     /// `/proc/kallsyms` cannot be read.
     pub fn read(host: &Host) -> io::Result<Symbols> {
-        let addresses = host.symbols(SYMBOLS)?;
+        let hooked = PROBES.iter().filter(|probe| is_function_of_ext4(probe));
+        let names: Vec<_> =
+            SYMBOLS.iter().copied().chain(hooked.map(|probe| probe.function)).collect();
+        let addresses = host.symbols(&names)?;
         let init_io_end_len = match addresses.get("ext4_init_io_end") {
             Some(address) => host.symbol_len(*address)?,
             None => None,
@@ -171,6 +181,8 @@ pub(super) struct Constants {
     pub(super) addresses: Vec<(&'static str, u64)>,
     /// Programs that this kernel lacks something for, and what.
     pub(super) unusable: BTreeMap<&'static str, String>,
+    /// Functions of ext4 that are there and that no BTF describes.
+    pub(super) undescribed: BTreeSet<&'static str>,
 }
 
 /// Finds every constant; what only some programs need and is not found makes those unusable.
@@ -179,13 +191,22 @@ pub(super) struct Constants {
 /// What is missing, and the fix where we know it.
 pub(super) fn find(
     btf: &Btf<'_>,
+    ext4: Ext4Types,
     symbols: &Symbols,
     version: (u32, u32),
 ) -> Result<Constants, OffsetsError> {
-    check_io_end(btf)?;
     let mut constants = Constants::default();
+    let is_assumed = ext4 == Ext4Types::Assumed;
+    constants.words.push(("LAYOUT_ASSUMED", u32::from(is_assumed)));
+    if is_assumed {
+        constants.assume_ext4(symbols);
+    } else {
+        check_io_end(btf)?;
+    }
     for &(name, structure, member) in OFFSETS {
-        constants.words.push((name, offset(btf, structure, member)?));
+        if !(is_assumed && is_of_ext4(structure)) {
+            constants.words.push((name, offset(btf, structure, member)?));
+        }
     }
     let flush_args = btf.function_params("blkdev_issue_flush").map_or(1, |params| params.len());
     constants.words.push(("FLUSH_ARGS", u32::try_from(flush_args).unwrap_or(1)));
@@ -194,7 +215,7 @@ pub(super) fn find(
     constants.words.push(("NMI_MASK", nmi_mask));
 
     constants.words.extend(tracepoints::variants(btf));
-    constants.find_of_some(btf, symbols);
+    constants.find_of_some(btf, ext4, symbols);
 
     let end_bio = symbols.address("ext4_end_bio").ok_or(OffsetsError::EndBio)?;
     constants.addresses.push(("EXT4_END_BIO", end_bio));
@@ -206,8 +227,25 @@ pub(super) fn find(
 }
 
 impl Constants {
-    fn find_of_some(&mut self, btf: &Btf<'_>, symbols: &Symbols) {
+    /// Without BTF of ext4: where its inode's fields are the programs learn (`probes/worker.rs`), and a
+    /// function that nothing describes takes no tracing program.
+    fn assume_ext4(&mut self, symbols: &Symbols) {
+        for probe in PROBES.iter().filter(|probe| is_function_of_ext4(probe)) {
+            if symbols.address(probe.function).is_some() {
+                self.undescribed.insert(probe.function);
+            }
+            if probe.hook != Hook::Kprobe {
+                self.lack(&[probe.program], NOT_TRACEABLE);
+            }
+        }
+    }
+
+    fn find_of_some(&mut self, btf: &Btf<'_>, ext4: Ext4Types, symbols: &Symbols) {
+        let is_assumed = ext4 == Ext4Types::Assumed;
         for &(name, structure, member, programs) in OFFSETS_OF_SOME {
+            if is_assumed && is_of_ext4(structure) {
+                continue;
+            }
             let found = offset(btf, structure, member);
             self.words.push((name, *found.as_ref().unwrap_or(&0)));
             if let Err(error) = found {
@@ -230,7 +268,9 @@ impl Constants {
                 "kallsyms does not show where ext4_init_io_end ends",
             );
         }
-        for probe in PROBES.iter().filter(|probe| probe.hook == Hook::Tracepoint) {
+        let tracepoints = PROBES.iter().filter(|probe| probe.hook == Hook::Tracepoint);
+        // Those of ext4 have had one form from 5.10 to 7.3, and the program looks at what it is given.
+        for probe in tracepoints.filter(|probe| !(is_assumed && probe.is_ext4())) {
             if let Some(why) = tracepoints::misfit(btf, probe.function) {
                 self.lack(&[probe.program], &why);
             }
@@ -255,6 +295,14 @@ impl Constants {
             self.unusable.entry(program).or_insert_with(|| why.to_owned());
         }
     }
+}
+
+fn is_of_ext4(structure: &str) -> bool {
+    structure.starts_with("ext4_")
+}
+
+fn is_function_of_ext4(probe: &Probe) -> bool {
+    probe.is_ext4() && probe.hook != Hook::Tracepoint
 }
 
 /// Bits of the preempt count that say hard interrupt and NMI (include/linux/preempt.h). From 7.3 on

@@ -17,6 +17,7 @@ mod nesting;
 mod record;
 mod refused;
 mod stop;
+mod undescribed;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -35,6 +36,8 @@ pub(crate) enum Suite {
     Mounts,
     /// A kernel that refuses programs, or keeps them from running.
     Degraded,
+    /// ext4 is a module without BTF, which takes no tracing program.
+    Undescribed,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// On the machine itself, with a loop device on `/mnt`; never in a guest.
@@ -121,6 +124,11 @@ cases! {
     Degraded "kprobes_that_miss_are_counted_and_accuse_nobody", always, kprobe_misses::counted;
     Degraded "tracing_refused_falls_back_to_raw_tracepoints", refused::where_a_program_may_refuse, refused::tracing;
     Degraded "kprobes_refused_too_leaves_raw_tracepoints_alone", refused::where_a_program_may_refuse, refused::tracing_and_kprobes;
+    Undescribed "without_btf_of_ext4_the_rest_is_conserved", undescribed::only_without_btf_of_ext4, undescribed::is_conserved;
+    Undescribed "without_btf_of_ext4_kprobes_are_degraded", undescribed::only_without_btf_of_ext4, backends::kprobe_is_degraded;
+    Undescribed "without_btf_of_ext4_doctor_says_so", undescribed::only_without_btf_of_ext4, doctor::says_what_is_assumed;
+    Undescribed "without_btf_of_ext4_a_whole_life_is_seen", undescribed::only_without_btf_of_ext4, doctor::selftest;
+    Undescribed "without_btf_of_ext4_the_module_is_let_go", undescribed::only_without_btf_of_ext4, module_life::follows_the_mounts_without_btf;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

@@ -68,6 +68,29 @@ pub(crate) fn meets_full(guest: &Guest, facts: &mut Facts) -> Result<()> {
     agrees_with_run(guest, facts, &report)
 }
 
+/// Of ext4 as a module without BTF it says what stands in, and that the host is degraded and why.
+pub(crate) fn says_what_is_assumed(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let before = programs();
+    let (report, page, status) = pages(guest, "doctor", "basic")?;
+    ensure!(status == Some(0), "basic is not met:\n{page}");
+    ensure!(report.full.answer == Answer::Lacks, "full is met:\n{page}");
+    ensure!(report.full.why[0].contains("a module without BTF"), "{:?}", report.full.why);
+    let layout = report.kernel.ext4_layout.clone().unwrap_or_default();
+    ensure!(layout.contains("64 bytes long"), "it does not say what is assumed:\n{page}");
+    ensure!(report.rules.iter().all(|rule| rule.verdict != Arming::Armed), "{page}");
+    let in_part = report.rules.iter().filter(|rule| rule.verdict == Arming::InPart).count();
+    facts.insert("rules in part".into(), in_part.into());
+    ensure!(in_part == 3, "raw tracepoints serve three rules in part:\n{page}");
+    let full = endiod(&["doctor", "--require", "full"])?.status;
+    ensure!(full.code() == Some(1), "full ends with {full}");
+    drained_to(before)?;
+    let ok = report.probes.iter().filter(|probe| probe.verdict == ProbeVerdict::Ok).count();
+    let run = Agent::start(&[])?.stop(guest, "doctor_run")?.summary.probes;
+    facts.insert("ok".into(), ok.into());
+    ensure!(ok == run.attached, "told {ok} ok, run attached {}", run.attached);
+    Ok(())
+}
+
 /// What the doctor said of each probe is what `run` then meets: every probe of the table is attached,
 /// or absent because this kernel needs it not.
 fn agrees_with_run(guest: &Guest, facts: &mut Facts, report: &Report) -> Result<()> {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use endiod::report::Summary;
 
 use super::{
     conservation::{buffered_line, check_run},
     stop::{drained_to, programs},
+    undescribed,
 };
 use crate::{
     Facts, Guest,
@@ -35,17 +37,35 @@ pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> 
 
 /// Started without ext4 in the kernel: twice it is loaded, mounted, written to, unmounted and removed.
 pub(crate) fn follows_the_mounts(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let line = buffered_line().collect();
+    follow(guest, facts, &Watched { probes_min: 21.0, line, check: check_run })
+}
+
+/// The same of a module without BTF.
+pub(crate) fn follows_the_mounts_without_btf(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let line = vec!["-t", "4", "-s", "4", "-S", "-o", "2"];
+    follow(guest, facts, &Watched { probes_min: 10.0, line, check: undescribed::check })
+}
+
+/// What must be attached, what is written, and what must be seen of it.
+struct Watched {
+    probes_min: f64,
+    line: Vec<&'static str>,
+    check: fn(&[Issued], &Summary) -> Result<()>,
+}
+
+fn follow(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> {
     umount()?;
     remove_module()?;
     let before = programs();
-    let result = two_lives(guest, facts);
+    let result = two_lives(guest, facts, watched);
     // Whatever came of it: the cases after this one need the file system.
     let restored = insert_module().and_then(|()| mount());
     result.and(restored)?;
     drained_to(before)
 }
 
-fn two_lives(guest: &Guest, facts: &mut Facts) -> Result<()> {
+fn two_lives(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> {
     let agent = Agent::start_waiting(&[])?;
     let before = programs();
     ensure!(http::get(agent.addr(), "/healthz")?.0 == 200, "a waiting agent is healthy");
@@ -57,9 +77,10 @@ fn two_lives(guest: &Guest, facts: &mut Facts) -> Result<()> {
         mount()?;
         let took = wait_until(&agent, "ok")?;
         facts.insert(format!("{life}_attach_ms"), millis(took));
-        facts.insert(format!("{life}_attached"), (attached(&agent)? as u64).into());
-        ensure!(attached(&agent)? > 20.0, "only {} probes are attached", attached(&agent)?);
-        issued.push(write(life)?);
+        let probes = attached(&agent)?;
+        facts.insert(format!("{life}_attached"), (probes as u64).into());
+        ensure!(probes >= watched.probes_min, "only {probes} probes are attached");
+        issued.push(write(life, &watched.line)?);
         ensure!(remove_module().is_err(), "ext4 could be removed while it was mounted");
         umount()?;
         let took = wait_until(&agent, "waiting for the first ext4 mount")?;
@@ -71,13 +92,12 @@ fn two_lives(guest: &Guest, facts: &mut Facts) -> Result<()> {
     facts.insert("events".into(), ended.summary.emitted().into());
     facts.insert("io_ends".into(), ended.summary.io_ends.born.into());
     facts.insert("missed".into(), ended.summary.missed().into());
-    check_run(&issued, &ended.summary)
+    (watched.check)(&issued, &ended.summary)
 }
 
 /// Writes through the page cache, on files of that life.
-fn write(life: &str) -> Result<Issued> {
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let issued = stress(&format!("module-{life}"), &line)?;
+fn write(life: &str, line: &[&str]) -> Result<Issued> {
+    let issued = stress(&format!("module-{life}"), &[&["--buffered"], line].concat())?;
     sync();
     Ok(issued)
 }
