@@ -187,7 +187,7 @@ fn undescribed() -> Facts {
             _ => Verdict::Failed(refused),
         };
     }
-    tried.misses_counted = Some(false);
+    (tried.misses_counted, tried.kprobe_misses_counted) = (Some(false), Some(false));
     Facts {
         release: "5.10.0-46-amd64".to_owned(),
         upstream: Upstream { series: (5, 10), patch: Some(262), vendor: true },

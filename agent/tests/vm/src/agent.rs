@@ -28,7 +28,8 @@ const WAITING: &str = "waiting for the first ext4 mount";
 /// A running agent.
 pub(crate) struct Agent {
     child: Child,
-    log: JoinHandle<String>,
+    /// Reads what it says; `None` once it was asked for.
+    log: Option<JoinHandle<String>>,
     addr: SocketAddr,
 }
 
@@ -92,7 +93,7 @@ impl Agent {
             let log = log.join().unwrap_or_default();
             bail!("endiod ended with {status} before it watched:\n{log}");
         }
-        Ok(Agent { child, log, addr })
+        Ok(Agent { child, log: Some(log), addr })
     }
 
     /// Where it serves.
@@ -114,7 +115,8 @@ impl Agent {
         let mut stdout = String::new();
         self.child.stdout.take().context("stdout is piped")?.read_to_string(&mut stdout)?;
         let status = self.child.wait()?;
-        let log = self.log.join().map_err(|_| anyhow::anyhow!("the log reader panicked"))?;
+        let log = self.log.take().context("an agent ends once")?;
+        let log = log.join().map_err(|_| anyhow::anyhow!("the log reader panicked"))?;
         Ok((status, stdout, log))
     }
 
@@ -126,5 +128,14 @@ impl Agent {
         ensure!(status.success(), "endiod ended with {status}:\n{log}");
         let summary = serde_json::from_str(&stdout).context("the last summary is no JSON")?;
         Ok(Ended { summary, log })
+    }
+}
+
+impl Drop for Agent {
+    /// A case that fails takes its agent with it: the next one needs the port.
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

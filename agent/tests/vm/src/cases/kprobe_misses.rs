@@ -89,6 +89,7 @@ pub(crate) fn counted(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let fentry = Agent::start_at(LISTEN_TOO, &["--backend", "fentry"])?;
     let load = || stress_in(dir, 2, &LINE);
     let mut before: Option<View> = None;
+    let mut forced_min = f64::INFINITY;
     for (busy, name) in [(Busy::Kprobe, "a kprobe"), (Busy::Tracepoint, "a tracepoint")] {
         while_busy(busy, load)?;
         sync();
@@ -96,6 +97,7 @@ pub(crate) fn counted(guest: &Guest, facts: &mut Facts) -> Result<()> {
         let lost = view.lost(&BIO_END) - before.as_ref().map_or(0.0, |it| it.lost(&BIO_END));
         facts.insert(format!("lost to {name}"), lost.into());
         ensure!(lost > 0.0, "no end of a bio was lost to {name}: this proves nothing");
+        forced_min = forced_min.min(lost);
         check_told(&view, is_counted)?;
         let counted = view.missed(&BIO_END) - before.as_ref().map_or(0.0, |it| it.missed(&BIO_END));
         ensure!(counted > 0.0 || !is_counted, "{lost} hits were lost to {name}, none is counted");
@@ -108,7 +110,9 @@ pub(crate) fn counted(guest: &Guest, facts: &mut Facts) -> Result<()> {
     check_told(&after, is_counted)?;
     let counted = is_counted.then(|| after.missed(&BIO_END));
     facts.insert("counted".into(), counted.map_or("not".into(), Into::into));
-    check_recovery(&before.context("nothing was forced")?, &after, facts)?;
+    // The agent's own programs keep its kprobes from a hit now and then as well.
+    let untold_max = if is_counted { 0.0 } else { forced_min / 2.0 };
+    check_recovery(&before.context("nothing was forced")?, &after, untold_max, facts)?;
     let fentry = fentry.stop(guest, "kprobe_misses_fentry")?;
     let kprobe = kprobe.stop(guest, "kprobe_misses")?;
     check_verdicts(&kprobe, &fentry, is_counted)?;
@@ -129,12 +133,13 @@ fn check_told(view: &View, is_counted: bool) -> Result<()> {
     Ok(())
 }
 
-/// Once nothing is in its way, the agent sees what there is.
-fn check_recovery(before: &View, after: &View, facts: &mut Facts) -> Result<()> {
+/// Once nothing is in its way, the agent sees what there is, but for hits that are counted as missed and,
+/// of each function, for so many that the kernel does not count.
+fn check_recovery(before: &View, after: &View, untold_max: f64, facts: &mut Facts) -> Result<()> {
     let since = |of: fn(&View, &Hook) -> f64, hook: &Hook| of(after, hook) - of(before, hook);
     for hook in [BIO_END, RELEASE] {
         let lost = since(View::lost, &hook);
-        let doubt = since(View::missed, &hook) + missed(&after.fentry, hook.function);
+        let doubt = since(View::missed, &hook) + missed(&after.fentry, hook.function) + untold_max;
         ensure!(lost.abs() <= doubt, "{lost} of {} are still lost, {doubt} told", hook.function);
     }
     let completed = |view: &View| http::sum(&view.kprobe, "endiod_io_end_completed_total");
