@@ -41,7 +41,7 @@ fn judged(release: &str, told: Told, attached: bool) -> Core {
     pipeline.finish();
     let summary = pipeline.summary();
     assert!(summary.findings.is_empty(), "{:?}", summary.findings);
-    summary.oracle["refcounted"].clone()
+    summary.oracle["refcounted"]
 }
 
 #[test]
