@@ -104,8 +104,8 @@ cases! {
     Agent "loss_is_counted_and_accuses_nobody", always, loss::ring_overflow;
     Agent "a_stopped_agent_loses_and_recovers", always, loss::stopped_consumer;
     Agent "a_full_table_loses_and_recovers", always, loss::full_table;
-    Agent "program_bound_on_open_calls_loses_and_recovers", always, bounds::open_calls;
-    Agent "program_bound_on_live_io_ends_loses_and_recovers", always, bounds::live_io_ends;
+    Agent "program_bound_on_open_calls_loses_and_recovers", bounds::only_where_no_return_is_skipped, bounds::open_calls;
+    Agent "program_bound_on_live_io_ends_loses_and_recovers", bounds::only_where_no_return_is_skipped, bounds::live_io_ends;
     Agent "program_bound_on_walks_loses_and_recovers", bounds::only_where_walks_are_short, bounds::walks;
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
