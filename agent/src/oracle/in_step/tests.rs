@@ -110,10 +110,21 @@ fn small(mut core: Refcounted) -> Refcounted {
 fn told(core: Refcounted) -> impl Iterator<Item = (Both, Explored)> {
     (0..core.world.io_ends).map(move |judged| {
         let both = Both { core: small(core), judged, hidden: 0, bios_unseen: false };
-        let told = explore(&both);
-        assert!(told.whole && told.states > 30);
+        let told = explored(&both);
         (both, told)
     })
+}
+
+fn explored(both: &Both) -> Explored {
+    let told = explore(both);
+    assert!(told.whole && told.states > 30);
+    told
+}
+
+/// The story of a divergence, if there is one.
+fn divergence(both: &Both, told: &Explored) -> Option<String> {
+    let way = told.counterexample(DIVERGED)?;
+    Some(crate::oracle::story::story(both, DIVERGED, way))
 }
 
 /// Does the judge of any of the io_ends say that the core has no such run?
@@ -133,8 +144,7 @@ fn where_the_core_holds_the_set_is_never_empty() {
         }
         done.push((core.generation, core.world));
         for (both, told) in told(core) {
-            let story = told.counterexample(DIVERGED);
-            let story = story.map(|way| crate::oracle::story::story(&both, DIVERGED, way));
+            let story = divergence(&both, &told);
             let (core, world, of) = (claim.core, claim.world, both.judged);
             assert!(story.is_none(), "{core}, {world}, {of}\n{}", story.unwrap_or_default());
         }
@@ -155,10 +165,11 @@ fn where_bios_may_be_attached_unseen_a_sound_core_never_diverges() {
     let mut worlds = 0;
     for core in cores.filter(|core| core.world.writes[0].bios > 0) {
         for hidden in 1..1 << core.world.writes[0].bios {
-            let told = Both { core, judged: 0, hidden, bios_unseen: true };
-            assert!(explore(&told).holds(DIVERGED), "{core:?} {hidden:b}");
+            let known = Both { core, judged: 0, hidden, bios_unseen: true };
+            let story = divergence(&known, &explored(&known));
+            assert!(story.is_none(), "{core:?} {hidden:b}\n{}", story.unwrap_or_default());
             let taken_for_seen = Both { core, judged: 0, hidden, bios_unseen: false };
-            assert!(!explore(&taken_for_seen).holds(DIVERGED), "{core:?} {hidden:b}");
+            assert!(!explored(&taken_for_seen).holds(DIVERGED), "{core:?} {hidden:b}");
             worlds += 1;
         }
     }
