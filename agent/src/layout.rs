@@ -14,6 +14,8 @@
 //!
 //! Everything it knows came in records, so a replay believes what the live stream believed.
 
+use std::borrow::Cow;
+
 use endiod_wire::wire::config_key;
 
 use crate::event::{Body, Event, LayoutSign};
@@ -92,11 +94,11 @@ impl Layout {
     }
 
     /// The event without what cannot be believed; `None` if nothing of it can.
-    pub fn admit(&self, event: &Event) -> Option<Event> {
-        let mut event = *event;
+    pub fn admit<'a>(&self, event: &'a Event) -> Option<Cow<'a, Event>> {
         if self.is_believed() {
-            return Some(event);
+            return Some(Cow::Borrowed(event));
         }
+        let mut event = *event;
         match &mut event.body {
             Body::Listed { .. } => return None,
             Body::BioEnd { seen, .. }
@@ -108,7 +110,7 @@ impl Layout {
             | Body::Release(seen) => seen.image = None,
             _ => {}
         }
-        Some(event)
+        Some(Cow::Owned(event))
     }
 }
 
@@ -182,8 +184,8 @@ mod tests {
         assert_eq!(layout.admit(&listed), None);
         let attach = Body::BioAttach { io_end: IoEndAddr(8), bio: BioAddr(9), sector: 0, bytes: 1 };
         let attach = Event { stamp, body: attach };
-        assert_eq!(layout.admit(&attach), Some(attach));
+        assert_eq!(layout.admit(&attach).as_deref(), Some(&attach));
         layout.observe(&look(LayoutSign::Fits));
-        assert_eq!(layout.admit(&listed), Some(listed));
+        assert_eq!(layout.admit(&listed).as_deref(), Some(&listed));
     }
 }

@@ -178,7 +178,8 @@ impl Pipeline {
             self.detectors.believe_layout(self.layout.is_believed());
             self.show_arming();
         }
-        let Some(event) = &self.layout.admit(event) else { return };
+        let Some(event) = self.layout.admit(event) else { return };
+        let event = &*event;
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
