@@ -229,10 +229,10 @@ pub(super) fn misses(
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
         let loaded = attached_program(ebpf, modules, probe);
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
-        let unreadable = TotalsError::Misses { program: probe.program };
+        let unreadable = || TotalsError::Misses { program: probe.program };
         let before_program = match probe.hook {
             Hook::Kprobe => match kprobes.missed(probe.program) {
-                Some(missed) => missed.map_err(|_| unreadable)?,
+                Some(missed) => missed.map_err(|_| unreadable())?,
                 None => continue,
             },
             Hook::Entry | Hook::Exit | Hook::Tracepoint => 0,
@@ -240,7 +240,7 @@ pub(super) fn misses(
         match recursion_misses(program) {
             Some(total) => misses.push((id, before_program + total)),
             None if version < GUARDED_FROM => {}
-            None => return Err(TotalsError::Misses { program: probe.program }),
+            None => return Err(unreadable()),
         }
     }
     Ok(misses)

@@ -26,8 +26,9 @@ const LIGHT: [&str; 8] = ["--buffered", "-t", "1", "-s", "2", "-S", "-o", "2"];
 /// Where a program is preempted the kernel skips returns and frees, and what they should have taken out of
 /// a table stays there until the task calls again or the address is born again: a small table stays full.
 pub(crate) fn only_where_no_return_is_skipped(kernel: &str) -> Option<&'static str> {
-    let preempted = !kernel.starts_with("5.") && !kernel.starts_with("6.1-") && kernel != "6.1";
-    preempted.then_some("skipped returns leave their entries, and a few of them fill a table of eight")
+    let preempted = !matches!(kernel, "5.10" | "5.10-modular" | "6.1" | "6.1-modular");
+    preempted
+        .then_some("skipped returns leave their entries, and a few of them fill a table of eight")
 }
 
 /// What was left out at a bound, which must be something.

@@ -26,8 +26,8 @@ use crate::{
 const DEVICE: &std::ffi::CStr = c"/dev/vda";
 const MOUNTPOINT: &std::ffi::CStr = c"/mnt";
 
-/// Longest time until what must happen has happened: twenty times what it takes in a guest without
-/// KVM, whose disk and CPUs are emulated.
+/// Longest time until what must happen has happened: four times the 15 s that an attachment took in a
+/// guest whose machine was busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> {
