@@ -2,6 +2,7 @@
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
 mod kernel;
+mod lanes;
 mod native;
 mod page;
 
@@ -48,12 +49,8 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         }
         let filter = args.filter.as_deref();
         let bench = Bench { workspace, program: built.join(GUEST_PROGRAM), promtool, filter };
-        let mut releases = Vec::new();
-        let mut places = Vec::new();
-        for kernel in kernels(args) {
-            columns.extend(bench.kernel(kernel, &mut releases)?);
-            places.push(bench.place(kernel, &releases)?);
-        }
+        let (of_guests, places) = bench.columns(&kernels(args))?;
+        columns.extend(of_guests);
         page::write(&places, &workspace.store().join("out/kernels.md"))?;
     }
     if is_whole && !args.no_vm {

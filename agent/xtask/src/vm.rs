@@ -22,6 +22,7 @@ mod control;
 mod disks;
 mod image;
 mod machine;
+mod relay;
 mod run_dir;
 
 use std::{
@@ -73,6 +74,9 @@ pub(crate) struct Vm {
     pub(crate) icount: bool,
     /// Whether the command's output goes to our stdout as it comes.
     pub(crate) relay: bool,
+    /// What each line of it begins with there, and its kernel log is called: guests may run side by
+    /// side.
+    pub(crate) label: Option<String>,
 }
 
 /// How a guest ended.
@@ -124,6 +128,7 @@ impl Vm {
             forward: Vec::new(),
             icount: false,
             relay: true,
+            label: None,
         }
     }
 
@@ -134,6 +139,11 @@ impl Vm {
 
     pub(crate) fn silence(mut self, silence: Duration) -> Self {
         self.silence = silence;
+        self
+    }
+
+    pub(crate) fn labelled(mut self, label: &str) -> Self {
+        self.label = Some(label.to_owned());
         self
     }
 
@@ -197,7 +207,8 @@ impl Vm {
     ) -> Result<VmOutcome> {
         let out_dir = self.copy_out.clone().unwrap_or_else(|| run_dir.path().join("out"));
         disks.copy_out(&out_dir)?;
-        let kernel_log_file = keep_log(workspace, &self.kernel, &ended.kernel_log)?;
+        let name = self.label.as_ref().unwrap_or(&self.kernel);
+        let kernel_log_file = keep_log(workspace, name, &ended.kernel_log)?;
         let status = match ended.end {
             End::Exited(status) => VmStatus::Exited(status),
             End::TimedOut => VmStatus::TimedOut(self.timeout),
@@ -303,8 +314,8 @@ fn show_log(kernel: &str, outcome: &VmOutcome) {
     eprintln!("---");
 }
 
-fn keep_log(workspace: &Workspace, kernel: &str, log: &str) -> Result<PathBuf> {
-    let file = workspace.store().join("logs").join(format!("{kernel}.log"));
+fn keep_log(workspace: &Workspace, name: &str, log: &str) -> Result<PathBuf> {
+    let file = workspace.store().join("logs").join(format!("{}.log", name.replace(' ', "-")));
     let dir = file.parent().unwrap_or(&file);
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     fs::write(&file, log).with_context(|| format!("cannot write {}", file.display()))?;

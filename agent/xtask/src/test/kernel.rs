@@ -1,5 +1,5 @@
-//! One kernel's share of `cargo xtask test`: its guests, and what is checked on the host of what
-//! they left behind.
+//! The guests' share of `cargo xtask test`: some guests at once, a column for each kernel, and what is
+//! checked on the host of what they left behind.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::page::Place;
+use super::{lanes, page::Place};
 use crate::{
     archive::Gone,
     command::{cargo, remove_dir_all, remove_file, tail, tail_lines},
@@ -42,46 +42,65 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// All guests of a kernel, as one column. `None` if that kernel has run under another name.
-    pub(super) fn kernel(
-        &self,
-        kernel: &str,
-        releases: &mut Vec<(String, String)>,
-    ) -> Result<Option<Column>> {
-        let files = match setup::kernel_files(self.workspace, kernel) {
-            Ok(files) => files,
+    /// All guests of these kernels, as a column for each, and where each kernel's files lie. Two names
+    /// of one kernel share a column.
+    pub(super) fn columns(&self, kernels: &[&str]) -> Result<(Vec<Column>, Vec<Place>)> {
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut places = Vec::new();
+        for kernel in kernels {
+            let plan = self.plan(kernel)?;
+            let same = |other: &&Plan| !plan.release.is_empty() && other.release == plan.release;
+            let kernel = (*kernel).to_owned();
+            if let Some(same) = plans.iter().find(same) {
+                eprintln!("test: {kernel} is the same kernel as {}, run once", same.column.kernel);
+                places.push(Place { kernel, out: self.out(&same.column.kernel) });
+                continue;
+            }
+            places.push(Place { out: self.out(&kernel), kernel });
+            plans.push(plan);
+        }
+        self.run(&mut plans)?;
+        Ok((plans.into_iter().map(|plan| plan.column).collect(), places))
+    }
+
+    /// What a kernel's column begins with.
+    fn plan(&self, kernel: &str) -> Result<Plan> {
+        let (cases, files) = match setup::kernel_files(self.workspace, kernel) {
+            Ok(files) => (Vec::new(), Some(files)),
             Err(error) if error.is::<Gone>() => {
-                let cases = vec![Case::gone(GUEST_CASE, &format!("{error:#}"))];
-                return Ok(Some(Column { kernel: kernel.to_owned(), cases, seconds: 0.0 }));
+                (vec![Case::gone(GUEST_CASE, &format!("{error:#}"))], None)
             }
             Err(error) => return Err(error),
         };
-        let release = files.release()?;
-        if let Some((_, same)) = releases.iter().find(|(other, _)| *other == release) {
-            eprintln!("test: {kernel} is the same kernel as {same}, run once");
-            return Ok(None);
-        }
-        releases.push((release, kernel.to_owned()));
-        let out = self.out(kernel);
-        remove_dir_all(&out)?;
-        let (mut cases, mut elapsed) = (Vec::new(), Duration::ZERO);
-        for run in guests::of(kernel) {
-            elapsed += self.guest(run, &files, &mut cases)?;
-        }
-        cases.extend(self.left_behind(&out)?);
-        Ok(Some(Column { kernel: kernel.to_owned(), cases, seconds: elapsed.as_secs_f64() }))
+        let release = files.as_ref().map_or(Ok(String::new()), KernelFiles::release)?;
+        Ok(Plan {
+            column: Column { kernel: kernel.to_owned(), cases, seconds: 0.0 },
+            release,
+            files,
+        })
     }
 
-    /// Where what is known of a kernel lies, by whatever name it ran.
-    pub(super) fn place(&self, kernel: &str, releases: &[(String, String)]) -> Result<Place> {
-        let release = match setup::kernel_files(self.workspace, kernel) {
-            Ok(files) => files.release()?,
-            Err(error) if error.is::<Gone>() => String::new(),
-            Err(error) => return Err(error),
-        };
-        let ran = releases.iter().find(|(other, _)| *other == release);
-        let out = self.out(ran.map_or(kernel, |(_, ran)| ran));
-        Ok(Place { kernel: kernel.to_owned(), out })
+    /// Boots every guest, some at once, and fills the columns.
+    fn run(&self, plans: &mut [Plan]) -> Result<()> {
+        let mut boots = Vec::new();
+        for (at, Plan { column: Column { kernel, .. }, files, .. }) in plans.iter().enumerate() {
+            let Some(files) = files else { continue };
+            remove_dir_all(&self.out(kernel))?;
+            boots.extend(guests::of(kernel).map(|run| (at, run, files.clone())));
+        }
+        let ran = lanes::each(&boots, lanes::count(), |(_, run, files)| self.guest(run, files));
+        for ((at, ..), ran) in boots.iter().zip(ran) {
+            let (cases, took) = ran?;
+            let Column { cases: all, seconds, .. } = &mut plans[*at].column;
+            all.extend(cases);
+            *seconds += took.as_secs_f64();
+        }
+        for Plan { column: Column { kernel, cases, .. }, files, .. } in plans {
+            if files.is_some() {
+                cases.extend(self.left_behind(&self.out(kernel))?);
+            }
+        }
+        Ok(())
     }
 
     /// What a kernel's guests leave behind.
@@ -89,16 +108,10 @@ impl Bench<'_> {
         self.workspace.store().join("out").join(kernel)
     }
 
-    /// Boots one guest, appends the cases it reported, and returns how long it took. A case that takes
-    /// the guest with it has failed; the cases after it are run in a guest of their own.
-    fn guest(
-        &self,
-        run: &GuestRun,
-        files: &KernelFiles,
-        cases: &mut Vec<Case>,
-    ) -> Result<Duration> {
-        let mut elapsed = Duration::ZERO;
-        let mut after = None;
+    /// Boots one guest: the cases it reported, and how long it took. A case that takes the guest with
+    /// it has failed; the cases after it are run in a guest of their own.
+    fn guest(&self, run: &GuestRun, files: &KernelFiles) -> Result<(Vec<Case>, Duration)> {
+        let (mut cases, mut elapsed, mut after) = (Vec::new(), Duration::ZERO, None);
         for _ in 0..BOOTS_MAX {
             let (mut boot, took) = self.boot(run, files, after.as_deref())?;
             elapsed += took;
@@ -109,7 +122,7 @@ impl Bench<'_> {
                 None => break,
             }
         }
-        Ok(elapsed)
+        Ok((cases, elapsed))
     }
 
     /// Boots a guest once, for the cases after one that took an earlier guest with it.
@@ -123,7 +136,9 @@ impl Bench<'_> {
         let out = self.out(kernel).join(part);
         let tree = files.modules()?;
         let modules = guests::MODULES.iter().filter(|module| tree.has(module));
-        let vm = Vm::new(kernel).smp(*smp).modules(modules).silence(SILENCE_MAX);
+        let label = [*kernel, *part].join(" ");
+        let vm = Vm::new(kernel).labelled(label.trim_end()).smp(*smp).modules(modules);
+        let vm = vm.silence(SILENCE_MAX);
         let vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
         let in_guest = format!("/in/{GUEST_PROGRAM}");
         let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
@@ -156,6 +171,15 @@ impl Bench<'_> {
         }
         Ok(cases)
     }
+}
+
+/// A kernel's column to be.
+struct Plan {
+    column: Column,
+    /// Empty where the kernel is gone from the archive.
+    release: String,
+    /// `None` where it is gone.
+    files: Option<KernelFiles>,
 }
 
 /// What one boot reported.

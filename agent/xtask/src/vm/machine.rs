@@ -5,17 +5,20 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Vm, control::Control, disks::Disks};
+use super::{
+    Vm,
+    control::Control,
+    disks::Disks,
+    relay::{Echo, Heard, relay},
+};
 use crate::setup::{KernelFiles, QemuFiles};
 
 /// From the start of QEMU to init's first word; a rare slow boot takes 26 s on two idle cores.
@@ -27,8 +30,6 @@ const EXPLAIN_TIME: Duration = Duration::from_secs(2);
 /// From the command's status to QEMU's own end, after which it is killed.
 const POWER_OFF_MAX: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The most of a command's output that an outcome carries; all of it is relayed.
-const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Machine<'a> {
@@ -70,7 +71,8 @@ impl Machine<'_> {
         }
         let mut child = self.spawn(disks, initramfs)?;
         let heard = Heard::default();
-        let relay = relay(child.stdout.take(), self.vm.relay, heard.clone());
+        let echo = self.vm.relay.then(|| Echo::new(self.vm.label.as_deref()));
+        let relay = relay(child.stdout.take(), echo, heard.clone());
         let (end, boot, elapsed) = self.watch(&mut child, &heard)?;
         // The relay ends with the pipe, which ends with QEMU.
         let output = relay.join().unwrap_or_default();
@@ -230,55 +232,9 @@ fn stop(child: &mut Child, grace: Duration) -> Result<()> {
     Ok(())
 }
 
-/// When the command was last heard of.
-#[derive(Clone, Debug, Default)]
-struct Heard(Arc<Mutex<Option<Instant>>>);
-
-impl Heard {
-    fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Its last word, or its start if it has not said one since.
-    fn since(&self, started: Instant) -> Instant {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map_or(started, |last| last.max(started))
-    }
-}
-
-/// Takes the command's output as it comes, keeps its beginning, and passes it on if asked.
-fn relay(output: Option<ChildStdout>, pass_on: bool, heard: Heard) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let Some(mut output) = output else { return String::new() };
-        let mut kept = Vec::new();
-        let mut buffer = [0; 16 << 10];
-        while let Ok(length @ 1..) = output.read(&mut buffer) {
-            let part = &buffer[..length];
-            heard.now();
-            if pass_on {
-                let mut stdout = std::io::stdout().lock();
-                // Nobody reads us any more: the guest still runs to its end.
-                let _ = stdout.write_all(part).and_then(|()| stdout.flush());
-            }
-            let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len());
-            kept.extend_from_slice(&part[..length.min(room)]);
-        }
-        String::from_utf8_lossy(&kept).into_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn silence_begins_with_the_start_or_the_last_word() {
-        let (heard, started) = (Heard::default(), Instant::now());
-        assert_eq!(heard.since(started), started);
-        heard.now();
-        let last = heard.since(started);
-        assert!(last >= started && last <= Instant::now());
-    }
 
     #[test]
     fn forwards_are_two_ports_on_the_loopback() {
