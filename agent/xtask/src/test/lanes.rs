@@ -1,7 +1,7 @@
 //! Work side by side: so many items at once, results in the order of the items.
 //!
-//! A guest waits much of its time (for a device that is throttled, for an agent to let go), so two of
-//! them on two CPUs end sooner than one after the other.
+//! A guest waits much of its time, for a throttled device or for an agent to let go: one of 6.12 with
+//! its core suite took 69 s of processor time in 100 s. So there is one more than there are CPUs.
 
 use std::{
     sync::{
@@ -14,10 +14,10 @@ use std::{
 /// The most guests at once, each of which takes 2 GiB of memory.
 const LANES_MAX: usize = 4;
 
-/// Guests at once on this machine: as many as it has CPUs, from two on.
+/// Guests at once on this machine.
 pub(super) fn count() -> usize {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    cpus.clamp(2, LANES_MAX)
+    (cpus + 1).min(LANES_MAX)
 }
 
 /// Works on each item, `lanes` at once; a lane takes the next item when it is through with one.
