@@ -83,6 +83,8 @@ pub struct Upstream {
     pub patch: Option<u32>,
     /// Whether something follows the numbers: a vendor's or a local build, which may differ.
     pub vendor: bool,
+    /// Ubuntu's own count of builds (98 of 6.8.0-98.98), where its signature was read.
+    pub ubuntu_build: Option<u32>,
 }
 
 impl Upstream {
@@ -99,13 +101,18 @@ impl Upstream {
         let vendor = !suffix.is_empty();
         // A vendor that keeps the patch level at 0 counts its own builds instead.
         let patch = (patch > 0 || !vendor).then_some(patch);
-        Some(Upstream { series: (major, minor), patch, vendor })
+        Some(Upstream { series: (major, minor), patch, vendor, ubuntu_build: None })
     }
 
     /// Fills an unknown patch level from `/proc/version` (`… Debian 6.1.192-1 …`) or Ubuntu's
     /// `/proc/version_signature` (`Ubuntu 6.8.0-45.45-generic 6.8.12`).
     #[must_use]
     pub fn refined(mut self, version: Option<&str>, signature: Option<&str>) -> Upstream {
+        self.ubuntu_build = signature.and_then(|text| {
+            let release = text.strip_prefix("Ubuntu ")?;
+            let (_, build) = release.split_ascii_whitespace().next()?.split_once('-')?;
+            number(build).map(|(build, _)| build)
+        });
         if self.patch.is_none() {
             // The compiler's version comes first in that text, also after "Debian ".
             let debian = version.into_iter().flat_map(|text| text.split("Debian ").skip(1));
@@ -166,6 +173,11 @@ const RELEASES: &[(Version, Generation)] = &[
     (Version(6, 16, 1), Generation::G6),
 ];
 
+/// Ubuntu takes fixes of 6.6.y and 6.12.y into its 6.8 while the version stays 6.8.12. FAILED is in
+/// the changelog of 6.8.0-98.98 and not in 6.8.0-90.91; which of the builds between has it first was
+/// not to be had.
+const UBUNTU_WITH_FAILED: ((u32, u32), u32, u32) = ((6, 8), 90, 98);
+
 /// Functions that tell generations apart, where the kernel's BTF describes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Functions {
@@ -190,8 +202,11 @@ pub struct Told {
 /// Tells the generation.
 pub fn tell(upstream: &Upstream, functions: Option<Functions>) -> Told {
     let mut generations = by_release(upstream);
-    let mut evidence =
-        vec![format!("release table: upstream {upstream} is {}", join(&generations))];
+    let built = match by_ubuntu_build(upstream).and(upstream.ubuntu_build) {
+        Some(build) => format!("Ubuntu's build {build} of {upstream}"),
+        None => format!("upstream {upstream}"),
+    };
+    let mut evidence = vec![format!("release table: {built} is {}", join(&generations))];
     if upstream.series > CHECKED_MAX {
         let (major, minor) = CHECKED_MAX;
         evidence.push(format!("newer than {major}.{minor}, the newest that was checked"));
@@ -212,7 +227,20 @@ pub fn join(generations: &[Generation]) -> String {
     labels.join(" or ")
 }
 
+fn by_ubuntu_build(upstream: &Upstream) -> Option<Vec<Generation>> {
+    let (series, last_without, first_seen_with) = UBUNTU_WITH_FAILED;
+    let build = upstream.ubuntu_build.filter(|_| upstream.series == series)?;
+    Some(match build {
+        _ if build <= last_without => vec![Generation::G4c],
+        _ if build >= first_seen_with => vec![Generation::G4d],
+        _ => vec![Generation::G4c, Generation::G4d],
+    })
+}
+
 fn by_release(upstream: &Upstream) -> Vec<Generation> {
+    if let Some(told) = by_ubuntu_build(upstream) {
+        return told;
+    }
     let (from, until) = upstream.span();
     let ends = RELEASES.iter().skip(1).map(|(begin, _)| *begin).chain([NO_END]);
     let mut found: Vec<_> = RELEASES
@@ -298,6 +326,21 @@ mod tests {
         let signature = Some("Ubuntu 6.8.0-45.45-generic 6.8.12\n");
         assert_eq!(upstream.refined(None, signature).patch, Some(12));
         assert_eq!(Upstream::parse("linux"), None);
+    }
+
+    #[test]
+    fn ubuntu_has_backported_without_a_new_version() {
+        let check = |build: u32, expected: &str| {
+            let signature = format!("Ubuntu 6.8.0-{build}.{build}-generic 6.8.12");
+            let upstream = Upstream::parse(&format!("6.8.0-{build}-generic")).unwrap();
+            let told = tell(&upstream.refined(None, Some(&signature)), None);
+            assert_eq!(join(&told.generations), expected, "{signature}");
+        };
+        check(49, "G4c");
+        check(90, "G4c");
+        check(94, "G4c or G4d");
+        check(98, "G4d");
+        check(132, "G4d");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn facts() -> Facts {
     };
     Facts {
         release: "6.1.0-56-cloud-amd64".to_owned(),
-        upstream: Upstream { series: (6, 1), patch: Some(192), vendor: true },
+        upstream: Upstream { series: (6, 1), patch: Some(192), vendor: true, ubuntu_build: None },
         preemption: Preemption::No("voluntary"),
         btf: Ok(BtfFacts {
             size_bytes: 5_515_236,
@@ -190,7 +190,7 @@ fn undescribed() -> Facts {
     (tried.misses_counted, tried.kprobe_misses_counted) = (Some(false), Some(false));
     Facts {
         release: "5.10.0-46-amd64".to_owned(),
-        upstream: Upstream { series: (5, 10), patch: Some(262), vendor: true },
+        upstream: Upstream { series: (5, 10), patch: Some(262), vendor: true, ubuntu_build: None },
         btf: facts.btf.map(|btf| BtfFacts { describes_ext4: false, ..btf }),
         ext4: Ext4Code::Module { references: Some(1), holders: Vec::new() },
         ..facts
