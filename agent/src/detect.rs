@@ -98,9 +98,9 @@ impl Default for Detectors {
 /// An object and what it was accused of, a bit per [`Rule`].
 struct Accused {
     id: IoEndId,
-    rules: u8,
+    rules: u32,
     /// Of those, the ones that were not confirmed.
-    suppressed: u8,
+    suppressed: u32,
 }
 
 impl Detectors {
@@ -260,7 +260,7 @@ impl Detectors {
     fn suppress(&mut self, id: IoEndId, rule: Rule, reason: Suppressed) {
         self.tally.suppressed[rule as usize][reason as usize] += 1;
         if let Some(accused) = self.accused(id) {
-            accused.suppressed |= 1 << rule as u8;
+            accused.suppressed |= 1 << rule as u32;
         }
     }
 
@@ -270,7 +270,7 @@ impl Detectors {
         let same = |held: &&mut Verdict| held.rule == rule && held.object.id() == id;
         if let Some(held) = self.held.iter_mut().find(same) {
             held.repeats += 1;
-        } else if self.accused(id).is_some_and(|it| it.suppressed & (1 << rule as u8) == 0) {
+        } else if self.accused(id).is_some_and(|it| it.suppressed & (1 << rule as u32) == 0) {
             self.tally.repeated[rule as usize] += 1;
         }
     }
@@ -281,7 +281,7 @@ impl Detectors {
 
     /// Remembers the accusation; `false` if this object was accused under this rule before.
     fn first_time(&mut self, id: IoEndId, rule: Rule) -> bool {
-        let bit = 1 << rule as u8;
+        let bit = 1 << rule as u32;
         if let Some(accused) = self.accused(id) {
             let first = accused.rules & bit == 0;
             accused.rules |= bit;
@@ -318,6 +318,7 @@ mod tests {
         let rules: Vec<Rule> = DETECTORS.iter().map(|detector| detector.rule).collect();
         assert_eq!(rules, Rule::ALL);
         assert!(Rule::ALL.iter().enumerate().all(|(at, rule)| *rule as usize == at));
+        assert!(Rule::ALL.len() <= u32::BITS as usize, "a bit for each in Accused");
         for detector in DETECTORS {
             let name = detector.rule.label();
             for text in [detector.claim, detector.sound, detector.misses] {
