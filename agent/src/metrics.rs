@@ -39,7 +39,7 @@ use self::info::Info;
 use self::labels::{
     DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, OTHER_DEVICES, UNKNOWN_DEVICE, bounded, listed,
 };
-pub use self::labels::{IoEndPhase, Names};
+pub use self::labels::{IoEndPhase, Names, TASK_TABLES};
 use self::process::ProcessCollector;
 pub use self::state::{Build, Kernel, RingUse, TableUse};
 pub use self::table::{METRICS, Scope};
@@ -103,6 +103,7 @@ struct Inner {
     ring_size: GaugeVec,
     table_entries: GaugeVec,
     table_max: GaugeVec,
+    table_swept: IntCounterVec,
     device_info: Info,
     build_info: Info,
     kernel_info: Info,
@@ -149,6 +150,7 @@ impl Metrics {
             ring_size: families.gauge("endiod_ringbuf_size_bytes"),
             table_entries: families.gauge("endiod_table_entries"),
             table_max: families.gauge("endiod_table_max_entries"),
+            table_swept: families.counter("endiod_table_swept_total"),
             device_info: Info::new(families.gauge("endiod_device_info")),
             build_info: Info::new(families.gauge("endiod_build_info")),
             kernel_info: Info::new(families.gauge("endiod_kernel_info")),

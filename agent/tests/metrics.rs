@@ -131,6 +131,7 @@ fn script(metrics: &Metrics) {
     vda1.violation("double_process", "certain");
     metrics.suppressed("double_process", "loss", 2);
     metrics.events_lost("kernel", "ring_full", 7);
+    metrics.swept("open_fsyncs", 2);
     metrics.set_ring(RingUse { used_bytes: 4096, size_bytes: 1 << 20 });
     metrics.set_table("io_ends", TableUse { entries: 1, max_entries: 65536 });
 }

@@ -23,6 +23,7 @@ mod probes {
     mod nesting;
     mod seen;
     mod slab;
+    mod task;
     mod worker;
 }
 

@@ -19,6 +19,8 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub(crate) static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries(1, 0);
 
+// The tables of tasks: an entry leaves with its call's return, or with its task (`probes/task.rs`).
+
 /// Tasks inside `ext4_sync_file`. Full: that fsync's phases are not followed, its record says so, and
 /// it is counted.
 #[map]

@@ -25,7 +25,7 @@ use core::mem::size_of;
 
 pub use bounds::{
     BOUNDS, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX,
-    RELEASING_MAX, RQ_BIOS_MAX, bound,
+    RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, bound, task_table,
 };
 
 /// Version of this format; a recording of another is refused.

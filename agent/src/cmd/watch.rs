@@ -33,7 +33,7 @@ use endiod::{
     generation::{self, Upstream},
     host::Host,
     http::Heartbeat,
-    metrics::{Build, Kernel, Metrics, RingUse},
+    metrics::{Build, Kernel, Metrics, RingUse, TASK_TABLES},
     pipeline::Pipeline,
     probes::PROBES,
     report::Summary,
@@ -309,12 +309,16 @@ impl Watch {
         self.measure();
     }
 
-    /// Brings the metrics of the ring up to date.
+    /// Brings the metrics of what the programs hold up to date.
     fn measure(&mut self) {
         let metrics = &self.setup.metrics;
         let Source::Kernel(kernel) = &mut self.source else {
             return metrics.set_ring(RingUse { used_bytes: 0, size_bytes: 0 });
         };
+        let swept = kernel.take_swept().into_iter().flatten();
+        for (table, count) in TASK_TABLES.iter().zip(swept) {
+            metrics.swept(table, count);
+        }
         let used_bytes = kernel.take_used_bytes_max() as u64;
         let size_bytes = u64::from(kernel.ring_bytes());
         metrics.set_ring(RingUse { used_bytes, size_bytes });

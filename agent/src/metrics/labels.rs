@@ -133,6 +133,8 @@ pub const CONFIDENCES: &[&str] = &["certain", "likely"];
 pub const ORACLE_CORES: &[&str] = &["completed_list", "refcounted"];
 /// The `outcome` labels of the oracle; `Outcome::label`.
 pub const ORACLE_OUTCOMES: &[&str] = &["allowed", "diverged", "could_not_tell"];
+/// The programs' tables of tasks, by `wire::task_table`.
+pub const TASK_TABLES: &[&str] = &["open_fsyncs", "open_direct_ios", "releasing"];
 /// Back ends of probes; `Backend::label`.
 pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe"];
 

@@ -2,7 +2,9 @@
 //!
 //! None of these is for the hot path: each looks its series up by label.
 
-use super::labels::{BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, UNKNOWN_DEVICE, listed};
+use super::labels::{
+    BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, TASK_TABLES, UNKNOWN_DEVICE, listed,
+};
 use super::{Metrics, NONE, gauge_value};
 use crate::devices::Device;
 use crate::event::ProbeId;
@@ -125,6 +127,13 @@ impl Metrics {
     pub fn set_table(&self, table: &'static str, entries: TableUse) {
         let table = listed(self.0.names.tables, table);
         self.show_table(table, entries.entries, entries.max_entries);
+    }
+
+    /// Another `count` entries were struck off `table`, one of [`TASK_TABLES`], because their tasks had
+    /// ended. A count of 0 says that this is watched.
+    pub fn swept(&self, table: &'static str, count: u64) {
+        let table = listed(TASK_TABLES, table);
+        self.0.table_swept.with_label_values(&[table]).inc_by(count);
     }
 
     /// The mounted ext4 file systems, all of them; the first [`DEVICES_MAX`] are shown.

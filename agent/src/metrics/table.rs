@@ -7,7 +7,7 @@
 use super::labels::{
     CONFIDENCES, DEVICES_MAX, ERRNO_NAMES, EVENT_KINDS_MAX, FSYNC_OPS, FSYNC_PHASES, IO_END_PHASES,
     LOSSES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, PROBES_MAX, REASONS_MAX, RULES_MAX, STATES_MAX,
-    TABLES_MAX,
+    TABLES_MAX, TASK_TABLES,
 };
 use crate::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 
@@ -233,6 +233,8 @@ pub const METRICS: &[MetricRow] = &[
         "Entries of a fixed-capacity table; metric_devices is the set of device labels."),
     row("endiod_table_max_entries", Type::Gauge, Unit::Count("entries"), &[TABLE], Scope::Agent,
         "Capacity of a fixed-capacity table."),
+    row("endiod_table_swept_total", Type::Counter, Unit::Count("entries"), &[fixed("table", TASK_TABLES)], Scope::Agent,
+        "Entries of ended tasks that were struck off a table of the programs: the returns that should have taken them out were skipped, which endiod_probe_missed_total counts. Absent where the kernel refuses the program that does it."),
     row("endiod_device_info", Type::Gauge, Unit::Info, &[MOUNTED, follows("disk", "the whole disk of a partition, as node_exporter names it; else the device itself"), follows("mountpoint", "where the whole file system is mounted, the first place if there are several"), follows("uuid", "of the file system; empty if unknown")], Scope::Agent,
         "A mounted ext4 file system; joins the device label to disks, mount points and file systems."),
     row("endiod_build_info", Type::Gauge, Unit::Info, &[host("version", "of the agent", 1), follows("revision", "of the source"), follows("wire", "of the wire ABI")], Scope::Agent,

@@ -18,6 +18,7 @@ mod kprobes;
 mod module;
 mod object;
 mod offsets;
+mod sweeper;
 mod syscall;
 mod tracepoints;
 mod types;
@@ -33,6 +34,7 @@ use tokio::{
 
 pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, refusal_hint};
 pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
+pub use counters::Swept;
 pub use dry_run::{DryRun, dry_run};
 use error::io_error;
 pub use error::{KernelError, TotalsError};
@@ -82,6 +84,8 @@ pub struct KernelSource {
     ring_bytes: u32,
     /// Most bytes that one drain found since the last tick.
     used_bytes_max: usize,
+    /// The total, and how much of it was asked for; `None` where nothing sweeps.
+    swept: Option<[Swept; 2]>,
 }
 
 impl KernelSource {
@@ -108,6 +112,7 @@ impl KernelSource {
             attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &types, &constants);
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
+        let swept = sweeper::attach(&mut ebpf).then(Default::default);
         let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
         Ok(KernelSource {
             ring: readable(ring).map_err(|source| io_error("the ring", source))?,
@@ -121,6 +126,7 @@ impl KernelSource {
             version,
             ring_bytes: sizes.ring_bytes,
             used_bytes_max: 0,
+            swept,
             ebpf,
             modules,
             kprobes,
@@ -185,7 +191,8 @@ impl KernelSource {
     /// Writes what the programs lost and the kernel skipped; each record is stamped after its total
     /// was read, which is what dates a loss.
     fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
-        let counters::Read { cpus, left_out } = self.counters.read()?;
+        let counters::Read { cpus, left_out, swept } = self.counters.read()?;
+        self.swept = self.swept.map(|[_, taken]| [swept, taken]);
         for counters::CpuTotals { cpu, emitted, dropped } in cpus {
             self.own.loss(cpu, emitted, dropped, deliver);
         }
@@ -232,6 +239,14 @@ impl KernelSource {
     /// Whether ext4 is a module without BTF, so that the layout of its io_ends is assumed.
     pub fn layout_is_assumed(&self) -> bool {
         self.ext4_types == Ext4Types::Assumed
+    }
+
+    /// Entries that ended tasks had left in the programs' tables, up to the last tick and since this was
+    /// last asked; `None` where nothing strikes them off.
+    pub fn take_swept(&mut self) -> Option<Swept> {
+        let [total, taken] = self.swept.as_mut()?;
+        let before = std::mem::replace(taken, *total);
+        Some(std::array::from_fn(|table| total[table] - before[table]))
     }
 
     /// Size of the ring, bytes.

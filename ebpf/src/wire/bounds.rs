@@ -20,6 +20,19 @@ pub mod bound {
     pub const LIST_WALK: usize = 4;
 }
 
+/// The programs' tables of tasks, indexes of [`CpuCounters::swept`].
+pub mod task_table {
+    /// Tasks inside `ext4_sync_file`.
+    pub const OPEN_FSYNCS: usize = 0;
+    /// Tasks inside a direct write.
+    pub const OPEN_DIRECT_IOS: usize = 1;
+    /// Tasks inside `ext4_release_io_end`.
+    pub const RELEASING: usize = 2;
+}
+
+/// How many of [`task_table`] there are.
+pub const TASK_TABLES: usize = 3;
+
 /// How many [`bound`]s there are.
 pub const BOUNDS: usize = 5;
 
@@ -54,6 +67,8 @@ pub struct CpuCounters {
     pub dropped: [u64; LANES],
     /// What was left out at the programs' own bounds, per lane and [`bound`].
     pub left_out: [[u64; BOUNDS]; LANES],
+    /// Entries that tasks left behind and that were struck off when they ended, per [`task_table`].
+    pub swept: [u64; TASK_TABLES],
     /// Programs that are at work on this CPU right now (kernels without fetch-and-add only).
     pub depth: u64,
     /// Time of the last log line, nanoseconds.
@@ -66,4 +81,4 @@ pub struct CpuCounters {
 }
 
 // SAFETY-relevant layout: integers only, no padding, so that user space may read it as bytes.
-const _: () = assert!(size_of::<CpuCounters>() == 8 * ((2 + BOUNDS) * LANES + 11));
+const _: () = assert!(size_of::<CpuCounters>() == 8 * ((2 + BOUNDS) * LANES + TASK_TABLES + 11));

@@ -1,7 +1,7 @@
 //! The programs' own counters, read from their per-CPU map.
 
 use aya::{Ebpf, maps::PerCpuArray};
-use endiod_wire::wire::CpuCounters;
+use endiod_wire::wire::{CpuCounters, TASK_TABLES};
 
 use super::{KernelError, TotalsError, take_map};
 use crate::event::{Cpu, LeftOut};
@@ -21,7 +21,12 @@ pub(super) struct Read {
     pub(super) cpus: Vec<CpuTotals>,
     /// Of all CPUs.
     pub(super) left_out: LeftOut,
+    /// Of all CPUs.
+    pub(super) swept: Swept,
 }
+
+/// Entries that ended tasks had left in the programs' tables, by `wire::task_table`.
+pub type Swept = [u64; TASK_TABLES];
 
 /// Totals of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,9 @@ fn sum(values: impl Iterator<Item = CpuCounters>) -> Read {
         }
         let lanes = value.left_out.into_iter().map(LeftOut);
         read.left_out = lanes.fold(read.left_out, |sum, lane| sum.and(lane));
+        for (sum, of_cpu) in read.swept.iter_mut().zip(value.swept) {
+            *sum += of_cpu;
+        }
     }
     read
 }
@@ -83,6 +91,7 @@ mod tests {
             emitted: [0; LANES],
             dropped: [0; LANES],
             left_out: [[0; BOUNDS]; LANES],
+            swept: [0; TASK_TABLES],
             depth: 0,
             logged_ns: 0,
             preempt_count_at: 0,
@@ -91,17 +100,20 @@ mod tests {
     }
 
     #[test]
-    fn lanes_add_up_per_cpu_and_what_was_left_out_over_all() {
+    fn lanes_add_up_per_cpu_and_what_was_left_out_or_swept_over_all() {
         let mut first = idle();
         (first.emitted[0], first.emitted[2], first.dropped[2]) = (5, 3, 1);
         (first.left_out[0][0], first.left_out[2][4]) = (2, 7);
+        first.swept = [3, 0, 1];
         let mut third = idle();
         third.emitted[0] = 4;
         third.left_out[0][0] = 1;
+        third.swept = [1, 1, 0];
         let read = sum([first, idle(), third].into_iter());
         let cpus = [(0, 8, 1), (2, 4, 0)];
         let cpus =
             cpus.map(|(cpu, emitted, dropped)| CpuTotals { cpu: Cpu(cpu), emitted, dropped });
-        assert_eq!(read, Read { cpus: cpus.to_vec(), left_out: LeftOut([3, 0, 0, 0, 7]) });
+        let left_out = LeftOut([3, 0, 0, 0, 7]);
+        assert_eq!(read, Read { cpus: cpus.to_vec(), left_out, swept: [4, 1, 1] });
     }
 }

@@ -17,18 +17,21 @@ use crate::{
     workload::{COMMIT_LINE, make_room, stress, sync},
 };
 
-/// Fewer than the 20 tasks of the heavy load have calls open or io_ends alive, and more than the light one
-/// needs: where interrupts nest, a skipped free leaves its entry too.
-const ENTRIES: &str = "8";
+/// Fewer than the 20 tasks of the heavy load have calls open, and more than the light one needs: its
+/// writer, and the task that flushes for it.
+const CALLS: &str = "4";
+/// Fewer than the heavy load has io_ends alive, and more than the light one needs: where interrupts nest, a
+/// skipped free leaves its entry too.
+const LIVES: &str = "8";
 /// One writer that waits for each write: it is in one call at a time, and has two io_ends at most.
 const LIGHT: [&str; 8] = ["--buffered", "-t", "1", "-s", "2", "-S", "-o", "2"];
 
-/// Where a program is preempted the kernel skips returns and frees, and what they should have taken out of
-/// a table stays there until the task calls again or the address is born again: a small table stays full.
-pub(crate) fn only_where_no_return_is_skipped(kernel: &str) -> Option<&'static str> {
+/// Where a program is preempted the kernel skips frees, and what they should have taken out of the table
+/// stays there until the address is born again: a small table stays full.
+pub(crate) fn only_where_no_free_is_skipped(kernel: &str) -> Option<&'static str> {
     let preempted = !matches!(kernel, "5.10" | "5.10-modular" | "6.1" | "6.1-modular");
     preempted
-        .then_some("skipped returns leave their entries, and a few of them fill a table of eight")
+        .then_some("skipped frees leave their entries, and a few of them fill a table of eight")
 }
 
 /// What was left out at a bound, which must be something.
@@ -50,7 +53,7 @@ fn check_live(summary: &Summary, live: Told) -> Result<()> {
 /// begun or counted, every fsync is seen and only its phases are missing.
 pub(crate) fn open_calls(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
-    let agent = Agent::start(&["--backend", "fentry", "--program-entries-max", ENTRIES])?;
+    let agent = Agent::start(&["--backend", "fentry", "--program-entries-max", CALLS])?;
     let heavy = stress("calls1", &COMMIT_LINE)?;
     sync();
     let full = Told::by(&agent)?;
@@ -58,6 +61,7 @@ pub(crate) fn open_calls(guest: &Guest, facts: &mut Facts) -> Result<()> {
     sync();
     let summary = recovers(guest, agent, "calls", full, 0.0, facts)?;
     check_live(&summary, full)?;
+    facts.insert("swept".into(), full.swept.into());
     let writes = left_out(&summary, ProgramBound::OpenDirectIos, facts)?;
     left_out(&summary, ProgramBound::OpenFsyncs, facts)?;
     let seen = &summary.direct_ios;
@@ -83,7 +87,7 @@ pub(crate) fn open_calls(guest: &Guest, facts: &mut Facts) -> Result<()> {
 /// of them was counted, and is over when its address is born again.
 pub(crate) fn live_io_ends(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
-    let agent = Agent::start(&["--backend", "raw_tp", "--program-entries-max", ENTRIES])?;
+    let agent = Agent::start(&["--backend", "raw_tp", "--program-entries-max", LIVES])?;
     let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
     stress("lives1", &line)?;
     sync();

@@ -53,6 +53,8 @@ pub(super) struct Told {
     pub(super) no_room: f64,
     /// At the programs' own bounds.
     pub(super) left_out: f64,
+    /// Of what skipped returns left in the programs' tables.
+    pub(super) swept: f64,
     pub(super) suppressed: f64,
     pub(super) started: f64,
     pub(super) whole: f64,
@@ -70,6 +72,7 @@ impl Told {
             lost: of("endiod_events_lost_total", "stage=\"ring\""),
             no_room: of("endiod_events_lost_total", "reason=\"io_ends\""),
             left_out: of("endiod_events_lost_total", "stage=\"program\""),
+            swept: of("endiod_table_swept_total", ""),
             suppressed: of("endiod_violations_suppressed_total", ""),
             started: of("endiod_io_end_started_total", ""),
             whole: of("endiod_io_end_phase_duration_seconds_count", "phase=\"total\""),

@@ -96,7 +96,7 @@ fn write_until(stop: &AtomicBool) -> Result<()> {
 /// The programs' counters, as aya wants them.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Counters(CpuCounters);
+pub(super) struct Counters(pub(super) CpuCounters);
 
 // SAFETY: CpuCounters is repr(C), integers only, without padding (asserted in wire.rs).
 unsafe impl aya::Pod for Counters {}
