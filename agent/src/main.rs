@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 /// An error that stderr names.
-const EXIT_ERROR: u8 = 2;
+pub(crate) const EXIT_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
     let filter = env_logger::Env::new().filter_or("ENDIOD_LOG", "info,aya=warn,aya_obj=warn");

@@ -13,7 +13,7 @@ use endiod::{
     pipeline::{Pipeline, names},
     probes::PROBES,
     report::Summary,
-    source::sim::{Faults, Half, Options, Simulated, Slip, World, simulate},
+    source::sim::{Chosen, Faults, Half, Options, Simulated, Slip, World, simulate},
 };
 use endiod_wire::wire::{Attach, Record as _, backend};
 
@@ -35,21 +35,12 @@ struct Told {
 }
 
 fn run(world: World, seed: u64, faults: Faults) -> Told {
-    let simulated = simulate(&Options { world, seed, lives: LIVES, faults });
+    let chosen = Chosen::default();
+    let simulated = simulate(&Options { world, seed, lives: LIVES, chosen, faults });
     let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
     simulated.records.iter().for_each(|record| pipeline.feed(record));
     pipeline.finish();
-    let core = match world {
-        World::CompletedList(Half::FIXED) => "fixed",
-        World::CompletedList(_) => "unfixed",
-        World::Refcounted(_) => "refcounted",
-    };
-    let Faults { lost, cut, doubled, exchanged } = faults;
-    let command = format!(
-        "{world:?}; {}\n  endiod simulate --core {core} --seed {seed} --lives {LIVES} --lost {lost} \
-         --cut {cut} --doubled {doubled} --exchanged {exchanged}",
-        simulated.derived
-    );
+    let command = format!("{}; {}\n  {}", simulated.derived, simulated.done, simulated.command());
     Told { summary: pipeline.summary(), simulated, command }
 }
 
@@ -198,6 +189,7 @@ fn one_probe_by_another_back_end_and_the_oracle_cannot_tell() {
         world: World::CompletedList(Half::UNFIXED),
         seed: 1,
         lives: LIVES,
+        chosen: Chosen::default(),
         faults: Faults::default(),
     };
     let simulated = simulate(&options);

@@ -1,4 +1,4 @@
-//! The core of 2012 in its largest world, and the verbs' exit codes.
+//! The core of 2012 in its largest world, and what `replay` says of kernels that no core describes.
 //!
 //! `endiod verify` explores every world of every core; here only the fixed one in all of its worlds,
 //! because a debug build is slow.
@@ -42,18 +42,6 @@ fn the_fixed_core_holds_in_all_its_worlds() {
         states += told.states;
     }
     assert!(states > 60_000, "{states} states");
-}
-
-#[test]
-fn simulate_exits_as_replay_does_and_names_its_seed() {
-    for (core, seed, exit) in [("fixed", "7", 0), ("refcounted", "7", 0), ("unfixed", "7", 1)] {
-        let output = endiod(&["simulate", "--core", core, "--seed", seed, "--lives", "200"]);
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(exit), "{core}: {stderr}");
-        assert!(stderr.contains("seed 7") && stderr.contains("CPUs"), "{stderr}");
-        let again = endiod(&["simulate", "--core", core, "--seed", seed, "--lives", "200"]);
-        assert_eq!(output.stdout, again.stdout, "{core}: a seed gives one world");
-    }
 }
 
 /// A recording as if another kernel had made it.

@@ -2,22 +2,25 @@
 //!
 //! ```text
 //!   seed ─► world (actors take one atomic step each, in random order) ─► tape ─► faults ─► records
-//!             refcounted: 5.5 to 7.3        completed_list: 2012, fixed or not     lost, reordered,
+//!             refcounted: 5.5 to 7.3        completed_list: 2012, fixed or not     lost, exchanged,
 //!                                                                                  cut, doubled
 //! ```
 //!
 //! A second implementation of the protocols, on purpose: this module must never call
-//! [`crate::oracle`], `lifecycle` or `detect`. Everything comes from one seed, through [`Random`].
+//! [`crate::oracle`], `lifecycle` or `detect`. Everything comes from one seed, through [`Random`]; what
+//! can be chosen in its place is in [`Chosen`], and [`Simulated::command`] spells all of it out.
 
+mod addresses;
+mod command;
 mod completed_list;
+mod derived;
 mod faults;
 mod random;
 mod refcounted;
 mod tape;
 
-use std::fmt;
-
 pub use completed_list::Half;
+pub use derived::{Chosen, Derived, Release};
 pub use faults::Faults;
 pub use random::Random;
 pub use refcounted::Slip;
@@ -33,6 +36,43 @@ pub enum World {
     Refcounted(Option<Slip>),
 }
 
+impl World {
+    /// Every core by its name.
+    pub const CORES: [(&str, World); 5] = [
+        ("fixed", World::CompletedList(Half::FIXED)),
+        ("unfixed", World::CompletedList(Half::UNFIXED)),
+        ("without_in_fsync", World::CompletedList(Half { in_fsync: false, ..Half::FIXED })),
+        ("queued_unlocked", World::CompletedList(Half { queued_in_lock: false, ..Half::FIXED })),
+        ("refcounted", World::Refcounted(None)),
+    ];
+
+    /// The name of its core; what its kernel does wrong has one of its own.
+    pub fn core(self) -> &'static str {
+        let core = match self {
+            World::CompletedList(_) => self,
+            World::Refcounted(_) => World::Refcounted(None),
+        };
+        let row = World::CORES.iter().find(|(_, world)| *world == core);
+        row.expect("both halves of the fix make four cores").0
+    }
+
+    /// What its kernel does wrong, now and then.
+    pub fn slip(self) -> Option<Slip> {
+        match self {
+            World::CompletedList(_) => None,
+            World::Refcounted(slip) => slip,
+        }
+    }
+
+    /// The kernels that spoke it.
+    pub fn releases(self) -> &'static [Release] {
+        match self {
+            World::CompletedList(_) => &[Release::V3_2],
+            World::Refcounted(_) => &[Release::V5_10, Release::V6_12, Release::V6_18],
+        }
+    }
+}
+
 /// What is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -42,6 +82,8 @@ pub struct Options {
     pub seed: u64,
     /// io_ends.
     pub lives: u32,
+    /// What is not left to the seed.
+    pub chosen: Chosen,
     /// What happens to the records.
     pub faults: Faults,
 }
@@ -49,79 +91,62 @@ pub struct Options {
 /// A simulated stream.
 #[derive(Clone, Debug)]
 pub struct Simulated {
+    /// What was asked for.
+    pub options: Options,
     /// The records, as they come from the ring.
     pub records: Vec<Vec<u8>>,
     /// Breaches of the protocol that the world committed.
     pub breaches: u64,
-    /// What was derived from the seed, to be printed.
+    /// What was derived from the seed, or chosen.
     pub derived: Derived,
-}
-
-/// What a seed chose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Derived {
-    /// Release that the stream claims.
-    pub release: &'static str,
-    /// CPUs.
-    pub cpus: u16,
-    /// Addresses that io_ends share.
-    pub addresses: usize,
-    /// Of 1,000 bios so many fail.
-    pub failing: u32,
-    /// Mounted with data_err=abort.
-    pub data_err_abort: bool,
-    /// Records before the faults.
-    pub records: usize,
-    /// Records lost, cut, doubled, exchanged.
-    pub faulty: [u64; 4],
-}
-
-impl fmt::Display for Derived {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Derived { release, cpus, addresses, failing, data_err_abort, records, faulty } = self;
-        let [lost, cut, doubled, exchanged] = faulty;
-        write!(
-            f,
-            "release {release}, {cpus} CPUs, {addresses} addresses, {failing} of 1000 bios "
-        )?;
-        write!(
-            f,
-            "fail, data_err_abort {data_err_abort}; {records} records: {lost} lost, {cut} cut"
-        )?;
-        write!(f, ", {doubled} doubled, {exchanged} exchanged")
-    }
+    /// What the faults did.
+    pub done: faults::Done,
 }
 
 /// Runs a world to its end.
+///
+/// # Panics
+/// The chosen release never spoke the world's protocol.
 pub fn simulate(options: &Options) -> Simulated {
-    let mut random = Random::new(options.seed);
-    let mut derived = Derived {
-        release: "",
-        cpus: 2 + random.below(3) as u16,
-        addresses: 1 + random.below(8) as usize,
-        failing: if random.one_in(2) { 0 } else { random.below(300) as u32 },
-        data_err_abort: random.one_in(2),
-        records: 0,
-        faulty: [0; 4],
-    };
+    let Options { world, seed, lives, chosen, faults } = *options;
+    let mut random = Random::new(seed);
+    let derived = Derived::draw(world, chosen, &mut random);
+    assert!(world.releases().contains(&derived.release), "{world:?} of {:?}", derived.release);
     let mut tape = Tape::default();
-    let breaches = match options.world {
+    tape.announce(derived.release.uname(), derived.cpus, derived.release.claims());
+    let breaches = match world {
         World::CompletedList(half) => {
-            derived.release = "3.2.0-endiod-sim";
-            tape.announce(derived.release, derived.cpus, true);
-            completed_list::run(half, options.lives, &derived, &mut random, &mut tape)
+            completed_list::run(half, lives, &derived, &mut random, &mut tape)
         }
-        World::Refcounted(slip) => {
-            let releases = ["5.10.0-endiod-sim", "6.12.0-endiod-sim", "6.18.0-endiod-sim"];
-            let kernel = random.below(releases.len() as u64) as usize;
-            derived.release = releases[kernel];
-            tape.announce(derived.release, derived.cpus, kernel == 2);
-            refcounted::run(slip, kernel, options.lives, &derived, &mut random, &mut tape)
-        }
+        World::Refcounted(slip) => refcounted::run(slip, lives, &derived, &mut random, &mut tape),
     };
     tape.tick();
     tape.tick();
-    derived.records = tape.len();
-    let records = faults::apply(tape, options.faults, &mut random, &mut derived);
-    Simulated { records, breaches, derived }
+    let (records, done) = faults::apply(tape, faults, &mut random);
+    Simulated { options: *options, records, breaches, derived, done }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Half, Release, Slip, World};
+
+    #[test]
+    fn every_world_has_a_core_and_every_release_a_world() {
+        for in_fsync in [false, true] {
+            for queued_in_lock in [false, true] {
+                let world = World::CompletedList(Half { in_fsync, queued_in_lock });
+                assert_eq!(
+                    World::CORES.iter().filter(|(name, _)| *name == world.core()).count(),
+                    1
+                );
+            }
+        }
+        for slip in Slip::ALL {
+            assert_eq!(World::Refcounted(Some(slip)).core(), "refcounted");
+        }
+        for release in Release::ALL {
+            let worlds = World::CORES.iter().filter(|(_, it)| it.releases().contains(&release));
+            assert!(worlds.count() > 0, "{release:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 
 use endiod_wire::wire::IoEndImage;
 
+use super::addresses::Addresses;
 use super::tape::{INODE, Saw, Tape, Who};
 use super::{Derived, Random};
 
@@ -78,6 +79,7 @@ enum Op {
 
 struct Host<'a> {
     half: Half,
+    derived: &'a Derived,
     random: &'a mut Random,
     tape: &'a mut Tape,
     objects: Vec<Object>,
@@ -86,7 +88,7 @@ struct Host<'a> {
     list: VecDeque<usize>,
     works: VecDeque<usize>,
     mutex: Option<usize>,
-    free: Vec<u64>,
+    free: Addresses,
     breaches: u64,
 }
 
@@ -101,23 +103,23 @@ pub(super) fn run(
     random: &mut Random,
     tape: &mut Tape,
 ) -> u64 {
-    let addresses = 2 + derived.addresses as u64;
-    let task = |cpu, tid| (Who { cpu, tid, irq: false }, VecDeque::new());
+    let task = |cpu, tid| (Who { cpu: cpu % derived.cpus, tid, irq: false }, VecDeque::new());
     let mut host = Host {
         half,
+        derived,
         random,
         tape,
         objects: Vec::new(),
-        actors: vec![task(0, 20), task(1, 21), task(1, 50), task(0, 10)],
+        actors: vec![task(0, 20), task(1, 21), task(2, 50), task(3, 10)],
         list: VecDeque::new(),
         works: VecDeque::new(),
         mutex: None,
-        free: (1..=addresses).map(|n| 0xffff_8880_2000_0000 + 0x40 * n).collect(),
+        free: Addresses::new(0xffff_8880_2000_0000, derived),
         breaches: 0,
     };
     let mut left = lives;
     for _ in 0..STEPS_PER_LIFE * u64::from(lives) {
-        if host.actors[SUBMITTER].1.is_empty() && left > 0 && !host.free.is_empty() {
+        if host.actors[SUBMITTER].1.is_empty() && left > 0 && host.free.are_free() {
             left -= 1;
             host.submit();
         }
@@ -139,7 +141,7 @@ pub(super) fn run(
 impl Host<'_> {
     fn submit(&mut self) {
         let it = self.objects.len();
-        let addr = self.free.pop().expect("an address is free");
+        let addr = self.free.take();
         let flag = UNWRITTEN;
         let (listed, freed, flushed, converting) = (false, false, false, false);
         let object = Object { addr, flag, count: 1, listed, freed, flushed, converting };
@@ -201,7 +203,7 @@ impl Host<'_> {
                 object.flushed = false;
                 object.flag &= !IN_FSYNC;
                 if object.freed {
-                    self.free.push(object.addr);
+                    self.free.give_back(object.addr, self.random);
                 }
                 self.actors[at].1.push_back(Op::Take);
             }
@@ -217,7 +219,7 @@ impl Host<'_> {
                 let object = &mut self.objects[it];
                 object.freed = true;
                 if !object.flushed {
-                    self.free.push(object.addr);
+                    self.free.give_back(object.addr, self.random);
                 }
             }
             Op::WorkerEnd => self.tape.worker(self.actors[at].0, false),
@@ -280,14 +282,16 @@ impl Host<'_> {
     }
 
     fn interrupt(&mut self, it: usize) {
+        // What failed is converted all the same: ERROR was set, and nothing read it.
+        let status = if self.random.per_mille(self.derived.failing) { 10 } else { 0 };
         let ops = [
-            Op::Place(Saw::BioEnd { status: 0 }, it),
+            Op::Place(Saw::BioEnd { status }, it),
             Op::Place(Saw::PutDefer, it),
             Op::PutReference(it),
             Op::List(it),
             Op::QueueWork(it),
         ];
-        let cpu = self.random.below(2) as u16;
+        let cpu = self.random.below(u64::from(self.derived.cpus)) as u16;
         match self.actors.iter_mut().find(|(who, _)| who.irq && who.cpu == cpu) {
             Some((_, queue)) => queue.extend(ops),
             None => self.actors.push((Who { cpu, tid: 99, irq: true }, ops.into())),

@@ -7,8 +7,10 @@
 //!
 //! It must never undo what a host keeps: a probe that ended before another began comes first.
 
+use std::fmt;
+
+use super::Random;
 use super::tape::{Placed, Tape};
-use super::{Derived, Random};
 
 /// How often, of 1,000 records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,16 +25,35 @@ pub struct Faults {
     pub exchanged: u32,
 }
 
+/// What happened to how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Records before the faults.
+    pub records: usize,
+    /// Lost.
+    pub lost: u64,
+    /// Cut.
+    pub cut: u64,
+    /// Doubled.
+    pub doubled: u64,
+    /// Exchanged with the one after it.
+    pub exchanged: u64,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Done { records, lost, cut, doubled, exchanged } = self;
+        write!(f, "{records} records: {lost} lost, {cut} cut, {doubled} doubled, ")?;
+        write!(f, "{exchanged} exchanged")
+    }
+}
+
 /// The records as the agent gets them.
-pub(super) fn apply(
-    tape: Tape,
-    faults: Faults,
-    random: &mut Random,
-    derived: &mut Derived,
-) -> Vec<Vec<u8>> {
+pub(super) fn apply(tape: Tape, faults: Faults, random: &mut Random) -> (Vec<Vec<u8>>, Done) {
+    let mut done = Done { records: tape.len(), ..Done::default() };
     let mut totals = vec![(0, 0); tape.cpus()];
     let mut records = tape.records;
-    exchange(&mut records, faults.exchanged, random, derived);
+    exchange(&mut records, faults.exchanged, random, &mut done);
     let mut stream = Vec::with_capacity(records.len());
     for Placed { mut bytes, cpu, tick, placed_at, .. } in records {
         let Some(cpu) = cpu else {
@@ -49,28 +70,28 @@ pub(super) fn apply(
         *emitted += 1;
         if random.per_mille(faults.lost) {
             *dropped += 1;
-            derived.faulty[0] += 1;
+            done.lost += 1;
             continue;
         }
         if random.per_mille(faults.cut) {
             bytes.truncate(random.below(bytes.len() as u64) as usize);
-            derived.faulty[1] += 1;
+            done.cut += 1;
         } else if random.per_mille(faults.doubled) {
             stream.push(bytes.clone());
-            derived.faulty[2] += 1;
+            done.doubled += 1;
         }
         stream.push(bytes);
     }
-    stream
+    (stream, done)
 }
 
-fn exchange(records: &mut [Placed], often: u32, random: &mut Random, derived: &mut Derived) {
+fn exchange(records: &mut [Placed], often: u32, random: &mut Random, done: &mut Done) {
     for at in 1..records.len() {
         let (before, after) = (&records[at - 1], &records[at]);
         let both = before.loose && after.loose && before.cpu != after.cpu;
         if both && before.read_at > after.placed_at && random.per_mille(often) {
             records.swap(at - 1, at);
-            derived.faulty[3] += 1;
+            done.exchanged += 1;
         }
     }
 }

@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 
 use endiod_wire::wire::IoEndImage;
 
+use super::addresses::Addresses;
 use super::tape::{INODE, Saw, Tape, Who};
-use super::{Derived, Random};
+use super::{Derived, Random, Release};
 
 /// What the simulated kernel does wrong, now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,17 @@ impl Slip {
         Slip::ClaimedWhileHeld,
         Slip::UsedAfterRelease,
     ];
+
+    /// Its name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Slip::SecondClaim => "second_claim",
+            Slip::SecondRelease => "second_release",
+            Slip::SurplusPut => "surplus_put",
+            Slip::ClaimedWhileHeld => "claimed_while_held",
+            Slip::UsedAfterRelease => "used_after_release",
+        }
+    }
 }
 
 const UNWRITTEN: u32 = 1;
@@ -79,14 +91,13 @@ struct Actor {
 }
 
 struct Kernel<'a> {
-    version: usize,
     slip: Option<Slip>,
     derived: &'a Derived,
     random: &'a mut Random,
     tape: &'a mut Tape,
     objects: Vec<Object>,
     actors: Vec<Actor>,
-    free: Vec<u64>,
+    free: Addresses,
     list: Vec<usize>,
     breaches: u64,
 }
@@ -94,18 +105,15 @@ struct Kernel<'a> {
 /// Runs `lives` io_ends; how often the slip happened.
 pub(super) fn run(
     slip: Option<Slip>,
-    version: usize,
     lives: u32,
     derived: &Derived,
     random: &mut Random,
     tape: &mut Tape,
 ) -> u64 {
-    // Each submitter holds one io_end at a time, the others are in flight: addresses are short.
-    let addresses = derived.addresses + SUBMITTERS as usize;
-    let free = (1..=addresses as u64).map(|n| 0xffff_8880_1000_0000 + 0x40 * n).collect();
+    let free = Addresses::new(0xffff_8880_1000_0000, derived);
     let (objects, actors, list) = (Vec::new(), Vec::new(), Vec::new());
     let mut kernel =
-        Kernel { version, slip, derived, random, tape, objects, actors, free, list, breaches: 0 };
+        Kernel { slip, derived, random, tape, objects, actors, free, list, breaches: 0 };
     kernel.actors.push(Actor { who: WORKER, ops: VecDeque::new() });
     for tid in 0..SUBMITTERS {
         let who = Who { cpu: (tid % u32::from(derived.cpus)) as u16, tid: 10 + tid, irq: false };
@@ -117,7 +125,7 @@ pub(super) fn run(
             kernel.wake_worker();
         }
         let idle = (1..=SUBMITTERS as usize).find(|at| kernel.actors[*at].ops.is_empty());
-        if let Some(at) = idle.filter(|_| left > 0 && !kernel.free.is_empty()) {
+        if let Some(at) = idle.filter(|_| left > 0 && kernel.free.are_free()) {
             left -= 1;
             kernel.submitter(at);
         }
@@ -135,9 +143,13 @@ pub(super) fn run(
 }
 
 impl Kernel<'_> {
+    fn is(&self, release: Release) -> bool {
+        self.derived.release == release
+    }
+
     fn submitter(&mut self, at: usize) {
         let it = self.objects.len();
-        let addr = self.free.pop().expect("an address is free");
+        let addr = self.free.take();
         self.objects.push(Object { addr, count: 1, flag: 0, listed: false, ranged: false });
         let unwritten = self.random.one_in(2);
         let ops = &mut self.actors[at].ops;
@@ -152,7 +164,8 @@ impl Kernel<'_> {
             ops.extend((bio < bios).then_some(Op::Attach(it)));
         }
         // 6.12.y converts what failed when its submitter's put is the last: a breach of its own.
-        let defers = self.random.one_in(2) || (self.version == 1 && self.derived.failing > 0);
+        let defers = self.random.one_in(2)
+            || (self.derived.release == Release::V6_12 && self.derived.failing > 0);
         let saw = if defers { Saw::PutDefer } else { Saw::Put };
         ops.extend([Op::Place(saw, it), Op::Drop(it, defers)]);
     }
@@ -162,7 +175,7 @@ impl Kernel<'_> {
         let status = if fails { 10 } else { 0 };
         let cpu = self.random.below(u64::from(self.derived.cpus)) as u16;
         let mut ops = VecDeque::from([Op::Place(Saw::BioEnd { status }, it)]);
-        if fails && self.version > 0 {
+        if fails && !self.is(Release::V5_10) {
             ops.push_back(Op::SetFailed(it));
         }
         ops.extend([Op::Place(Saw::PutDefer, it), Op::Drop(it, true)]);
@@ -186,13 +199,13 @@ impl Kernel<'_> {
 
     fn conversion(&mut self, it: usize, by_worker: bool) -> Vec<Op> {
         let failed = self.objects[it].flag & FAILED != 0;
-        let converts = match self.version {
-            0 => true,
-            1 => !(failed && by_worker),
-            _ => !failed,
+        let converts = match self.derived.release {
+            Release::V6_12 => !(failed && by_worker),
+            Release::V6_18 => !failed,
+            Release::V3_2 | Release::V5_10 => true,
         };
         let mut ops = Vec::new();
-        if self.version == 2 {
+        if self.is(Release::V6_18) {
             ops.push(Op::Place(Saw::Claim, it));
         }
         if converts {
@@ -212,7 +225,7 @@ impl Kernel<'_> {
         self.breaches += 1;
         match slip {
             Slip::SecondClaim => {
-                let saw = if self.version == 2 { Saw::Claim } else { Saw::ConvertBegin };
+                let saw = if self.is(Release::V6_18) { Saw::Claim } else { Saw::ConvertBegin };
                 ops.insert(ops.len() - 4, Op::Place(saw, it));
             }
             Slip::SecondRelease => ops.insert(ops.len() - 1, Op::Place(Saw::Release, it)),
@@ -243,11 +256,7 @@ impl Kernel<'_> {
             Op::SetFailed(it) => self.objects[it].flag |= FAILED,
             Op::Drop(it, defers) => self.put(at, it, defers),
             Op::ClearUnwritten(it) => self.objects[it].flag &= !UNWRITTEN,
-            Op::Free(it) => {
-                let addr = self.objects[it].addr;
-                // Reused at once, or after the others.
-                if self.random.one_in(2) { self.free.push(addr) } else { self.free.insert(0, addr) }
-            }
+            Op::Free(it) => self.free.give_back(self.objects[it].addr, self.random),
             Op::Unlist(it) => self.objects[it].listed = false,
             Op::Worker(begins) => self.tape.worker(self.actors[at].who, begins),
         }
@@ -263,6 +272,7 @@ impl Kernel<'_> {
     }
 
     fn put(&mut self, at: usize, it: usize, defers: bool) {
+        let may_abort = self.is(Release::V6_18) && self.derived.data_err_abort;
         let object = &mut self.objects[it];
         object.count -= 1;
         if object.count > 0 {
@@ -270,8 +280,7 @@ impl Kernel<'_> {
         }
         let unwritten = object.flag & UNWRITTEN != 0;
         let failed = object.flag & FAILED != 0;
-        let aborts = self.version == 2 && failed && self.derived.data_err_abort;
-        let ops = if !(unwritten || aborts) {
+        let ops = if !(unwritten || failed && may_abort) {
             vec![Op::Place(Saw::Release, it), Op::Free(it)]
         } else if defers {
             object.listed = true;
