@@ -19,6 +19,7 @@ mod bad_reference;
 mod double_process;
 mod losses;
 mod need;
+mod oracle_divergence;
 mod release_twice;
 mod use_after_release;
 mod verdict;
@@ -28,6 +29,7 @@ use std::collections::VecDeque;
 use crate::event::{Backend, Body, Event, Nanos};
 use crate::lifecycle::{Gap, IoEnd, IoEndId, IoEndStep, Party, Step};
 use crate::limits;
+use crate::oracle::in_step::{Said, Words};
 use crate::witnesses::Witnesses;
 
 use losses::Losses;
@@ -73,6 +75,7 @@ pub const DETECTORS: &[Detector] = &[
     release_twice::DETECTOR,
     use_after_release::DETECTOR,
     bad_reference::DETECTOR,
+    oracle_divergence::DETECTOR,
 ];
 
 /// The detectors of one stream.
@@ -82,6 +85,10 @@ pub struct Detectors {
     armed: [u8; Rule::ALL.len()],
     /// Whether the bytes of io_ends can be believed.
     layout_believed: bool,
+    /// Whether a reference core describes the kernel.
+    kernel_described: bool,
+    /// What the cores said of the event whose steps come next.
+    said: Option<Said>,
     losses: Losses,
     held: VecDeque<Verdict>,
     /// Objects accused lately.
@@ -110,6 +117,8 @@ impl Detectors {
             witnesses: Witnesses::NONE,
             armed: [0; Rule::ALL.len()],
             layout_believed: true,
+            kernel_described: true,
+            said: None,
             losses: Losses::new(),
             held: VecDeque::with_capacity(limits::HELD_MAX),
             accused: VecDeque::with_capacity(limits::ACCUSED_MAX),
@@ -132,12 +141,25 @@ impl Detectors {
         self.arm(&witnesses);
     }
 
+    /// Tells whether a reference core describes the kernel.
+    pub fn describe_kernel(&mut self, described: bool) {
+        self.kernel_described = described;
+        let witnesses = self.witnesses;
+        self.arm(&witnesses);
+    }
+
+    /// Hears what the cores said of the event whose steps come next.
+    pub fn hear(&mut self, said: Option<&Said>) {
+        self.said = said.copied();
+    }
+
     /// Arms the rules that can watch in some way, and only those.
     pub fn arm(&mut self, witnesses: &Witnesses) {
         self.witnesses = *witnesses;
         for detector in DETECTORS {
             let ways = detector.ways.iter().enumerate();
-            let ways = ways.filter(|_| self.layout_believed);
+            let known = self.kernel_described || detector.rule != Rule::OracleDivergence;
+            let ways = ways.filter(|_| self.layout_believed && known);
             let open = ways.map(|(at, way)| u8::from(way.is_open(witnesses)) << at).sum();
             self.armed[detector.rule as usize] = open;
         }
@@ -150,8 +172,12 @@ impl Detectors {
 
     /// Is the rule off, or watching only in part, for this reason?
     pub fn lacks(&self, rule: Rule, lack: Lack) -> bool {
-        if lack == Lack::Layout {
-            return !self.layout_believed;
+        match lack {
+            Lack::Layout => return !self.layout_believed,
+            Lack::Generation => {
+                return !self.kernel_described && rule == Rule::OracleDivergence;
+            }
+            _ => {}
         }
         DETECTORS[rule as usize].ways[0].lacks(&self.witnesses, lack)
     }
@@ -178,7 +204,11 @@ impl Detectors {
 
     /// Judges one step. What a kprobe saw accuses nobody.
     pub fn step(&mut self, step: &Step<'_>) {
-        let Step::IoEndMoved(moved) = step else { return };
+        let moved = match step {
+            Step::IoEndMoved(moved) => moved,
+            Step::IoEndLost(lost) => return self.born_again(lost),
+            _ => return,
+        };
         if self.witnesses.get(moved.act.witness()) == Some(Backend::Kprobe) {
             return;
         }
@@ -189,6 +219,11 @@ impl Detectors {
             if let Some((needs, charge)) = charged {
                 self.charge(detector.rule, needs, moved, charge);
             }
+        }
+        let rule = Rule::OracleDivergence;
+        let said = self.said.filter(|_| self.is_armed(rule));
+        if let Some(charge) = said.and_then(|said| oracle_divergence::charge(&said, moved)) {
+            self.charge(rule, oracle_divergence::DETECTOR.needs(), moved, charge);
         }
     }
 
@@ -213,6 +248,25 @@ impl Detectors {
         }
     }
 
+    /// An io_end whose address was born again before its release was seen: a core has no such run, and the
+    /// record has a gap.
+    fn born_again(&mut self, lost: &IoEnd) {
+        let (id, rule) = (lost.id(), Rule::OracleDivergence);
+        let said = self.said.filter(|said| said.is_fresh() && said.born == Some(id.born));
+        if let (Some(_), Some(gap)) = (said.filter(|_| self.is_armed(rule)), gap_of(lost))
+            && self.first_time(id, rule)
+        {
+            self.suppress(id, rule, gap);
+        }
+    }
+
+    /// What the cores say of that object, as far as they were asked.
+    fn words_of(&self, id: IoEndId) -> Words {
+        let said = self.said.filter(|said| said.addr == id.addr);
+        let same = said.filter(|said| said.born.is_none_or(|born| born == id.born));
+        same.map(|said| said.words).unwrap_or_default()
+    }
+
     fn charge(
         &mut self,
         rule: Rule,
@@ -233,6 +287,7 @@ impl Detectors {
             stamp: step.stamp,
             image: step.image,
             parties: [charge.first, Some(Party::new(&step.stamp, step.act))],
+            oracle: self.words_of(id),
             confirmed_at: Nanos(0),
             last_loss_at: None,
             repeats: 0,
@@ -355,12 +410,28 @@ mod tests {
         let mut mixed = Witnesses::all_by(Backend::Fentry);
         mixed.set(Witness::Claim, None);
         mixed.set(Witness::Birth, Some(Backend::RawTracepoint));
-        assert_eq!(armed(&mixed).len(), Rule::ALL.len());
+        // The cores take nothing from a raw tracepoint.
+        let all = Rule::ALL.iter().filter(|rule| **rule != Rule::OracleDivergence);
+        assert_eq!(armed(&mixed), all.map(|rule| rule.label()).collect::<Vec<_>>());
         mixed.set(Witness::Birth, Some(Backend::Kprobe));
         assert!(armed(&mixed).is_empty());
         mixed = Witnesses::all_by(Backend::Fentry);
         mixed.set(Witness::Put, Some(Backend::Kprobe));
         assert_eq!(armed(&mixed), ["release_twice", "use_after_release", "bad_reference"]);
+    }
+
+    #[test]
+    fn where_no_core_describes_the_kernel_only_their_rule_is_off() {
+        let mut detectors = Detectors::new();
+        detectors.describe_kernel(false);
+        detectors.arm(&Witnesses::all_by(Backend::Fentry));
+        for rule in Rule::ALL {
+            let is_theirs = *rule == Rule::OracleDivergence;
+            assert_eq!(detectors.is_armed(*rule), !is_theirs, "{rule:?}");
+            assert_eq!(detectors.lacks(*rule, Lack::Generation), is_theirs, "{rule:?}");
+        }
+        detectors.describe_kernel(true);
+        assert!(detectors.is_armed(Rule::OracleDivergence));
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub use report::{
 };
 
 use crate::{
-    detect::{DETECTORS, Detectors, Need},
+    detect::{DETECTORS, Detectors, Lack, Need},
     event::Backend,
+    oracle::in_step::Protocol,
     probes::{self, Hook, PROBES, Presence, Witness},
     source::kernel::{Absence, Verdict, brief, refusal_hint},
     witnesses::Witnesses,
@@ -269,6 +270,11 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
     let mut detectors = Detectors::new();
     detectors.arm(&witnesses);
     let tried = !matches!(facts.attempt, Attempt::Skipped | Attempt::NotPermitted(_));
+    let protocol = Protocol::of(facts.release.as_bytes());
+    detectors.describe_kernel(match tried {
+        true => protocol.is_described(witnesses.sees(Witness::Claim)),
+        false => protocol != Protocol::Unknown,
+    });
     let names = |needs: &mut dyn Iterator<Item = Need>| {
         let mut names: Vec<_> = needs.map(|need| need.name().to_owned()).collect();
         names.dedup();
@@ -278,7 +284,11 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
         .iter()
         .map(|detector| {
             let needs = detector.needs().iter().copied();
-            let lacks = names(&mut needs.clone().filter(|need| tried && !need.is_met(&witnesses)));
+            let mut lacks =
+                names(&mut needs.clone().filter(|need| tried && !need.is_met(&witnesses)));
+            if detectors.lacks(detector.rule, Lack::Generation) {
+                lacks.push("a reference core that fits what this kernel shows".to_owned());
+            }
             Rule {
                 rule: detector.rule.label().to_owned(),
                 claim: detector.claim.to_owned(),

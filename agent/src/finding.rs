@@ -12,7 +12,7 @@
 //! an address enters only through SipHash-2-4 with the run's key. Times are CLOCK_MONOTONIC
 //! nanoseconds. What the kernel did not tell is absent or null, never zero.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -76,6 +76,8 @@ pub struct Finding {
     pub history_from_ns: Option<u64>,
     /// Steps before that are not kept.
     pub history_skipped: u16,
+    /// What each reference core that describes the kernel said of the object, the illegal step included.
+    pub oracle: BTreeMap<&'static str, &'static str>,
     /// What is known about losses.
     pub loss: FindingLoss,
 }
@@ -172,6 +174,11 @@ impl Finding {
             history_from_ns: history.first().map(|step| step.at_ns),
             history,
             history_skipped: object.history_skipped(),
+            oracle: verdict
+                .oracle
+                .iter()
+                .map(|(core, word)| (core.label(), word.label()))
+                .collect(),
             loss: FindingLoss {
                 none_from_ns: id.born.0,
                 none_to_ns: verdict.confirmed_at.0,
@@ -241,6 +248,9 @@ impl fmt::Display for Finding {
             let flag = step.flag.map(|flag| Flags(u32::from(flag)));
             let more = if step.count == Some(u8::MAX) { " or more" } else { "" };
             writeln!(f, "{}{more}{}", Suffix(" count ", step.count), Suffix(" flag ", flag))?;
+        }
+        for (core, word) in &self.oracle {
+            writeln!(f, "  oracle {core} {word}")?;
         }
         write!(f, "  nothing lost from {} to {}", self.loss.none_from_ns, self.loss.none_to_ns)?;
         write!(f, "{}", Suffix(", last loss at ", self.loss.last_ns))

@@ -180,6 +180,12 @@ impl Pipeline {
         }
         let Some(event) = self.layout.admit(event) else { return };
         let event = &*event;
+        // Before the rules, so that they hear what the cores say; but a TICK is dated by what is noted
+        // at it.
+        if !matches!(event.body, Body::Tick { .. }) {
+            self.oracle.observe(event);
+            self.detectors.hear(self.oracle.said());
+        }
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
@@ -226,6 +232,7 @@ impl Pipeline {
         let streams: Vec<_> = self.cpus().collect();
         self.totals.restart(streams.into_iter());
         self.sequences.restart();
+        self.detectors.describe_kernel(self.oracle.is_described());
         if self.attached.is_empty() {
             return;
         }
@@ -240,6 +247,7 @@ impl Pipeline {
         if self.totals.missing_rose(self.sequences.totals().missing) {
             self.note_loss();
         }
+        self.oracle.observe(event);
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         let lossy_until = detectors.last_loss_of_ends();
@@ -250,7 +258,6 @@ impl Pipeline {
     }
 
     fn settle(&mut self, event: &Event) {
-        self.oracle.observe(event);
         let mut confirmed = Vec::new();
         self.detectors.observe(event, &mut |verdict| confirmed.push(*verdict));
         for verdict in &confirmed {
@@ -302,6 +309,7 @@ impl Pipeline {
         self.lifecycle.set_witnesses(&witnesses);
         self.oracle.set_claim_probe(witnesses.sees(Witness::Claim));
         self.oracle.set_witnessed(oracle_can_judge(&witnesses));
+        self.detectors.describe_kernel(self.oracle.is_described());
         self.detectors.arm(&witnesses);
         self.meter.observe(&witnesses);
         self.show_arming();

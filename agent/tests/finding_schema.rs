@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "support/cores.rs"]
+mod cores;
 #[path = "lifecycle/notation.rs"]
 mod notation;
 
@@ -13,6 +15,7 @@ use endiod::{
     finding::{AddressKey, Finding},
     lifecycle::{Act, Capacities, Lifecycle, State},
     limits,
+    oracle::in_step::{Judge, Oracle, Outcome},
     witnesses::Witnesses,
 };
 use serde_json::{Map, Value, json};
@@ -132,10 +135,15 @@ fn findings(fixture: &str) -> Vec<Value> {
     let mut lifecycle = Lifecycle::new(capacities);
     let mut witnesses = Witnesses::all_by(Backend::Fentry);
     let mut detectors = Detectors::new();
+    let mut oracle = None;
     let mut findings = Vec::new();
     for line in notation::parse(text.split_once("---\n").unwrap().0) {
         match line {
             Line::Event(event) => {
+                if let Some(oracle) = &mut oracle {
+                    Oracle::observe(oracle, &event);
+                    detectors.hear(oracle.said());
+                }
                 lifecycle.observe(&event, &mut |step| detectors.step(&step));
                 detectors.observe(&event, &mut |verdict| {
                     let finding = Finding::new(verdict, AddressKey(7), Some("vda"));
@@ -145,6 +153,7 @@ fn findings(fixture: &str) -> Vec<Value> {
             Line::Directive(words) => {
                 match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                     ["claim_probe"] => {}
+                    ["kernel", release] => oracle = Some(cores::cores(release, false)),
                     ["witnesses", "raw_tp"] => {
                         witnesses = Witnesses::all_by(Backend::RawTracepoint);
                     }
@@ -205,6 +214,10 @@ fn the_schema_lists_what_the_tables_list() {
     let confidences = [Confidence::Certain, Confidence::Likely];
     assert_eq!(listed("/properties/confidence"), set(&mut confidences.iter().map(|it| it.label())));
     assert_eq!(listed("/$defs/state"), set(&mut State::ALL.iter().map(|state| state.label())));
+    assert_eq!(listed("/$defs/word"), set(&mut Outcome::ALL.iter().map(|word| word.label())));
+    let cores = schema.pointer("/properties/oracle/properties").unwrap().as_object().unwrap();
+    let cores: BTreeSet<String> = cores.keys().cloned().collect();
+    assert_eq!(cores, set(&mut Judge::ALL.iter().map(|judge| judge.label())));
     let acts = set(&mut Act::ALL.iter().map(|act| act.label()));
     assert_eq!(listed("/$defs/step/properties/act"), acts);
     assert_eq!(schema["properties"]["history"]["maxItems"], json!(limits::HISTORY_LEN));

@@ -12,6 +12,8 @@ mod allocation;
 mod back_ends;
 #[path = "lifecycle/bounds.rs"]
 mod bounds;
+#[path = "support/cores.rs"]
+mod cores;
 #[path = "lifecycle/crimes.rs"]
 mod crimes;
 #[path = "lifecycle/notation.rs"]
@@ -28,6 +30,7 @@ use endiod::finding::{AddressKey, Finding};
 use endiod::lifecycle::{
     Capacities, Gap, IoEnd, IoEndStep, Lifecycle, Orphan, Phases, State, Step, Table,
 };
+use endiod::oracle::in_step::Oracle;
 use endiod::probes::{PROBES, Witness};
 use endiod::witnesses::Witnesses;
 
@@ -38,6 +41,8 @@ struct Core {
     lifecycle: Lifecycle,
     witnesses: Witnesses,
     detectors: Detectors,
+    /// Where the trace names a kernel.
+    oracle: Option<Oracle>,
     text: String,
     findings: Vec<Finding>,
     last: Nanos,
@@ -53,6 +58,7 @@ impl Core {
             lifecycle,
             witnesses,
             detectors: Detectors::new(),
+            oracle: None,
             text: String::new(),
             findings: Vec::new(),
             last: Nanos(0),
@@ -60,8 +66,12 @@ impl Core {
     }
 
     fn observe(&mut self, event: &Event) {
-        let Core { lifecycle, detectors, text, findings, last, witnesses: _ } = self;
+        let Core { lifecycle, detectors, oracle, text, findings, last, witnesses: _ } = self;
         *last = event.stamp.at;
+        if let Some(oracle) = oracle {
+            oracle.observe(event);
+            detectors.hear(oracle.said());
+        }
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
             tell(text, event.stamp.at, &step);
@@ -83,6 +93,10 @@ impl Core {
                 let row = PROBES.iter().find(|row| format!("{:?}", row.witness) == *witness);
                 self.witnesses.set(row.expect("a witness").witness, backend(name));
             }
+            ["kernel", release] => {
+                let has_claim = self.witnesses.sees(Witness::Claim);
+                self.oracle = Some(cores::cores(release, has_claim));
+            }
             ["note_loss"] => self.detectors.note_loss(),
             ["finish"] => self.detectors.finish(),
             ["io_ends" | "bios", _] => {}
@@ -90,6 +104,9 @@ impl Core {
         }
         self.lifecycle.set_witnesses(&self.witnesses);
         self.detectors.arm(&self.witnesses);
+        if let Some(oracle) = &self.oracle {
+            self.detectors.describe_kernel(oracle.is_described());
+        }
     }
 
     /// Totals that are not zero, and what is in flight.
@@ -304,9 +321,11 @@ fn a_trace_named_legal_has_neither_finding_nor_suppression_nor_irregular_step() 
 
 #[test]
 fn a_finding_is_the_published_json() {
-    let text = std::fs::read_to_string(data().join("double_process_second_claim.trace")).unwrap();
+    let name = "oracle_divergence_of_another_crime.trace";
+    let text = std::fs::read_to_string(data().join(name)).unwrap();
     let core = core(text.split_once("---\n").unwrap().0);
-    let [finding] = core.findings.as_slice() else { panic!("one finding") };
+    let [finding, divergence] = core.findings.as_slice() else { panic!("two findings") };
+    assert_eq!((finding.rule, divergence.rule), ("double_process", "oracle_divergence"));
     let told = serde_json::to_string_pretty(finding).unwrap() + "\n";
     let path = data().join("finding.json");
     if std::env::var_os("ENDIOD_UPDATE").is_some() {

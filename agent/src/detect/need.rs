@@ -103,11 +103,14 @@ pub enum Lack {
     Kprobe,
     /// The layout of io_ends is assumed, and was not seen to hold.
     Layout,
+    /// What it would judge by is not known of this kernel.
+    Generation,
 }
 
 impl Lack {
     /// All reasons.
-    pub const ALL: [Lack; 4] = [Lack::ProbeMissing, Lack::Backend, Lack::Kprobe, Lack::Layout];
+    pub const ALL: [Lack; 5] =
+        [Lack::ProbeMissing, Lack::Backend, Lack::Kprobe, Lack::Layout, Lack::Generation];
 
     /// The `reason` label.
     pub fn label(self) -> &'static str {
@@ -116,6 +119,7 @@ impl Lack {
             Lack::Backend => "backend",
             Lack::Kprobe => "kprobe",
             Lack::Layout => "layout",
+            Lack::Generation => "generation",
         }
     }
 }

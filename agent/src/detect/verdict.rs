@@ -7,6 +7,7 @@ use super::losses::Cause;
 use super::need::Need;
 use crate::event::{IoEndImage, Nanos, Stamp};
 use crate::lifecycle::{IoEnd, Party};
+use crate::oracle::in_step::Words;
 
 macro_rules! rules {
     ($( #[$doc:meta] $name:ident = $label:literal, )*) => {
@@ -36,6 +37,8 @@ rules! {
     UseAfterRelease = "use_after_release",
     /// A reference is used that does not exist, or work begins while some do.
     BadReference = "bad_reference",
+    /// A reference core has no run with what was seen.
+    OracleDivergence = "oracle_divergence",
 }
 
 /// How sure a verdict is.
@@ -131,6 +134,8 @@ pub struct Verdict {
     pub image: Option<IoEndImage>,
     /// Who acted before, and who acted illegally.
     pub parties: [Option<Party>; 2],
+    /// What the reference cores said of the object up to the illegal step, that one included.
+    pub oracle: Words,
     /// The TICK that confirmed it: nothing that touches this life was lost until then.
     pub confirmed_at: Nanos,
     /// The latest loss of any kind before the object's birth.

@@ -30,11 +30,13 @@ mod doubt;
 mod life;
 mod protocol;
 mod refcounted;
+mod said;
 mod table;
 mod tally;
 
 pub use life::{Act, By, Sighting};
 pub use protocol::Protocol;
+pub use said::{Said, Words};
 pub use tally::{Divergence, Judge, Outcome, Tally};
 
 use crate::event::{Body, Context, Event, IoEndAddr, Nanos, Seen, Stamp};
@@ -61,6 +63,8 @@ pub struct Oracle {
     held: Vec<Held>,
     tallies: [Tally; Judge::ALL.len()],
     divergences: Vec<Divergence>,
+    /// Of the last event's object.
+    said: Option<Said>,
 }
 
 impl Default for Oracle {
@@ -77,6 +81,7 @@ impl Default for Oracle {
             held: Vec::with_capacity(limits::ORACLE_HELD_MAX),
             tallies: [Tally::default(); Judge::ALL.len()],
             divergences: Vec::with_capacity(limits::ORACLE_DIVERGENCES_MAX),
+            said: None,
         }
     }
 }
@@ -108,6 +113,19 @@ impl Oracle {
         self.protocol
     }
 
+    /// Is there a core that describes the stream's kernel, as far as its probes tell?
+    pub fn is_described(&self) -> bool {
+        match self.witnessed {
+            true => self.protocol.is_described(self.claim_probe),
+            false => self.protocol != Protocol::Unknown,
+        }
+    }
+
+    /// What the cores say of the object of the last event; `None` if it had none.
+    pub fn said(&self) -> Option<&Said> {
+        self.said.as_ref()
+    }
+
     /// What a core said so far.
     pub fn tally(&self, judge: Judge) -> &Tally {
         &self.tallies[judge as usize]
@@ -128,6 +146,7 @@ impl Oracle {
     /// Follows one event.
     pub fn observe(&mut self, event: &Event) {
         let stamp = &event.stamp;
+        self.said = None;
         self.doubt.observe(event);
         match event.body {
             Body::Host { release, .. } => {
@@ -180,12 +199,17 @@ impl Oracle {
         if judges.is_empty() || !self.lives.insert(addr, life) {
             return self.nobody_can_tell(judges);
         }
+        let Some(born) = before else {
+            return judges.iter().for_each(|it| self.tallies[*it as usize].count(Outcome::Allowed));
+        };
+        let mut fresh = Words::default();
         for judge in judges {
-            match before {
-                Some(born) => self.diverged(*judge, addr, born, stamp.at, "birth"),
-                None => self.tallies[*judge as usize].count(Outcome::Allowed),
+            if self.diverged(*judge, addr, born, stamp.at, "birth") {
+                fresh.say(*judge, Outcome::Diverged);
             }
         }
+        let words = Words::all(judges, Outcome::Diverged);
+        self.said = Some(Said { addr, born: Some(born), words, fresh });
     }
 
     fn saw(&mut self, stamp: &Stamp, addr: IoEndAddr, act: Act, seen: Option<Seen>) {
@@ -198,6 +222,8 @@ impl Oracle {
         let doubt = &self.doubt;
         let life = self.lives.get(addr).filter(|life| !doubt.touches(life.born()));
         let Some(life) = life.filter(|_| !judges.is_empty()) else {
+            let words = Words::all(self.protocol.judges(), Outcome::CouldNotTell);
+            self.said = Some(Said { addr, born: None, words, fresh: Words::default() });
             return self.nobody_can_tell(judges);
         };
         // A run whose begin was lost, or is not probed, is not known.
@@ -217,14 +243,19 @@ impl Oracle {
         let rules =
             Rules { bios_unseen: self.bios_unseen, ..self.protocol.rules(self.claim_probe) };
         let told = life.follow(&sighting, rules);
-        let born = life.born();
+        let (born, words) = (life.born(), life.words(judges));
         if life.is_freed() && !was_freed {
             self.lives.bury(addr, born);
         }
+        let mut fresh = Words::default();
         for judge in judges {
             let tally = &mut self.tallies[*judge as usize];
             match told[*judge as usize] {
-                Some(0) => self.diverged(*judge, addr, born, stamp.at, act.label()),
+                Some(0) => {
+                    if self.diverged(*judge, addr, born, stamp.at, act.label()) {
+                        fresh.say(*judge, Outcome::Diverged);
+                    }
+                }
                 Some(states) => {
                     tally.count(Outcome::Allowed);
                     tally.states(states);
@@ -232,16 +263,11 @@ impl Oracle {
                 None => tally.count(Outcome::CouldNotTell),
             }
         }
+        self.said = Some(Said { addr, born: Some(born), words, fresh });
     }
 
     fn judges(&self) -> &'static [Judge] {
-        // `ext4_end_io_end` is a function from 6.15 on. A kernel that has it earlier, or has it not
-        // later, is a vendor's whose steps no core describes.
-        let is_described = match self.protocol {
-            Protocol::Refcounted { claims } => claims == self.claim_probe,
-            Protocol::CompletedList | Protocol::Unknown => true,
-        };
-        if self.witnessed && is_described { self.protocol.judges() } else { &[] }
+        if self.witnessed && self.is_described() { self.protocol.judges() } else { &[] }
     }
 
     fn nobody_can_tell(&mut self, judges: &[Judge]) {
@@ -268,6 +294,7 @@ impl Oracle {
         self.workers.push(tid);
     }
 
+    /// Is there room to hold it until its TICK?
     fn diverged(
         &mut self,
         judge: Judge,
@@ -275,11 +302,14 @@ impl Oracle {
         born: Nanos,
         at: Nanos,
         act: &'static str,
-    ) {
-        if self.held.len() == limits::ORACLE_HELD_MAX {
-            return self.tallies[judge as usize].count(Outcome::CouldNotTell);
+    ) -> bool {
+        let has_room = self.held.len() < limits::ORACLE_HELD_MAX;
+        if has_room {
+            self.held.push(Held { divergence: Divergence { judge, addr, born, at, act } });
+        } else {
+            self.tallies[judge as usize].count(Outcome::CouldNotTell);
         }
-        self.held.push(Held { divergence: Divergence { judge, addr, born, at, act } });
+        has_room
     }
 
     /// A TICK: what is held and untouched by a loss is certain.

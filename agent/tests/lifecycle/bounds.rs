@@ -17,6 +17,7 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("use_after_release_put.trace", &[ProgramBound::LiveIoEnds]),
     ("raw_tp_use_after_release_bio.trace", &[ProgramBound::LiveIoEnds, ProgramBound::RequestWalk]),
     ("bad_reference_put_at_zero.trace", &[ProgramBound::LiveIoEnds]),
+    ("oracle_divergence.trace", &[ProgramBound::LiveIoEnds]),
     ("raw_tp_bad_reference_bio.trace", &[ProgramBound::LiveIoEnds, ProgramBound::RequestWalk]),
 ];
 

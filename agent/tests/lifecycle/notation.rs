@@ -15,6 +15,7 @@
 //! ```text
 //!   !witnesses <back end>              that back end sees all that it can, and no other anything
 //!   !witness <Witness> <back end>      this one is seen by that back end, or by `nobody`
+//!   !kernel <release>                  the reference cores judge it, after the directives above
 //!   !claim_probe  !io_ends <capacity>  !bios <capacity>  !note_loss  !finish
 //! ```
 //!

@@ -2,6 +2,7 @@
 //! was seen to fit, nor once one did not.
 
 use endiod::{
+    detect::Rule,
     event::Backend,
     metrics::Metrics,
     pipeline::{Pipeline, names},
@@ -75,7 +76,7 @@ fn before_one_fits_nobody_is_accused_and_everything_is_counted() {
     assert!(summary.findings.is_empty() && summary.suppressed.is_empty(), "{summary}");
     assert_eq!((summary.io_ends.born, summary.io_ends.bios_done), (1, 1));
     assert_eq!(summary.layout, Some(LayoutLooks { believed: false, fits: 0, misfits: 0 }));
-    assert_eq!(waiting_and_armed(&scrape), (4, 0), "{scrape}");
+    assert_eq!(waiting_and_armed(&scrape), (Rule::ALL.len(), 0), "{scrape}");
     assert!(summary.to_string().contains("not believed: no rule is armed"), "{summary}");
 }
 
@@ -87,7 +88,7 @@ fn once_one_fits_the_rules_watch_and_what_was_before_stays_unsaid() {
     let [finding] = &summary.findings[..] else { panic!("{summary}") };
     assert_eq!(finding["rule"], "bad_reference");
     assert_eq!(summary.layout, Some(LayoutLooks { believed: true, fits: 1, misfits: 0 }));
-    // Raw tracepoints serve three of the four.
+    // Raw tracepoints serve three of them.
     assert_eq!(waiting_and_armed(&scrape), (0, 3), "{scrape}");
 }
 
@@ -105,7 +106,7 @@ fn a_misfit_ends_it_for_good_and_takes_what_is_held_with_it() {
     let suppressed: Vec<_> = summary.suppressed.iter().collect();
     assert_eq!(suppressed, [(&"bad_reference: layout".to_owned(), &1)]);
     assert_eq!(summary.layout, Some(LayoutLooks { believed: false, fits: 2, misfits: 1 }));
-    assert_eq!(waiting_and_armed(&scrape).0, 4, "{scrape}");
+    assert_eq!(waiting_and_armed(&scrape).0, Rule::ALL.len(), "{scrape}");
     assert_eq!((summary.io_ends.born, summary.io_ends.bios_attached), (3, 3));
 }
 

@@ -6,7 +6,7 @@
 //! it. [`Known::last`] holds the one thing that is in program order: two images by one actor.
 
 use super::protocol::Rules;
-use super::{completed_list, is_task, refcounted};
+use super::{Judge, Outcome, Words, completed_list, is_task, refcounted};
 use crate::event::{Context, IoEndImage, Nanos};
 
 /// What was seen of an io_end.
@@ -223,6 +223,8 @@ pub(super) struct Life {
     refcounted: refcounted::Set,
     completed_list: completed_list::Set,
     freed: bool,
+    /// Which core diverged, by [`Judge`].
+    diverged: [bool; Judge::ALL.len()],
 }
 
 impl Life {
@@ -245,7 +247,26 @@ impl Life {
             refcounted: States::BORN,
             completed_list: States::BORN,
             freed: false,
+            diverged: [false; Judge::ALL.len()],
         }
+    }
+
+    /// What these say of it.
+    pub(super) fn words(&self, judges: &[Judge]) -> Words {
+        let mut words = Words::default();
+        for judge in judges {
+            let followed = match judge {
+                Judge::CompletedList => !self.completed_list.is_empty(),
+                Judge::Refcounted => !self.refcounted.is_empty(),
+            };
+            let word = match (self.diverged[*judge as usize], followed) {
+                (true, _) => Outcome::Diverged,
+                (false, true) => Outcome::Allowed,
+                (false, false) => Outcome::CouldNotTell,
+            };
+            words.say(*judge, word);
+        }
+        words
     }
 
     pub(super) fn born(&self) -> Nanos {
@@ -272,10 +293,14 @@ impl Life {
         }
         self.freed |= sighting.act == Act::Release;
         let known = [before, self.known];
-        [
+        let told = [
             narrow(&mut self.completed_list, sighting, known, rules),
             narrow(&mut self.refcounted, sighting, known, rules),
-        ]
+        ];
+        for (diverged, states) in self.diverged.iter_mut().zip(told) {
+            *diverged |= states == Some(0);
+        }
+        told
     }
 }
 

@@ -45,6 +45,17 @@ impl Protocol {
         }
     }
 
+    /// Does a core describe a kernel of it that has `ext4_end_io_end`, or has it not? It is a function
+    /// from 6.15 on: a kernel that has it earlier, or has it not later, is a vendor's whose steps no
+    /// core describes.
+    pub fn is_described(self, has_claim: bool) -> bool {
+        match self {
+            Protocol::Refcounted { claims } => claims == has_claim,
+            Protocol::CompletedList => true,
+            Protocol::Unknown => false,
+        }
+    }
+
     /// Who can judge it.
     pub fn judges(self) -> &'static [Judge] {
         match self {
