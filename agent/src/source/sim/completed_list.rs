@@ -4,7 +4,7 @@
 //! ```text
 //!   submitter  birth, range, attach, put
 //!   interrupt  end, put_defer, list_add, queue_work
-//!   flushers   lock the mutex, (del, claim, convert, done)* until the list is empty, unlock
+//!   flushers   fsync: lock the mutex, (del, claim, convert, done)* until the list is empty, unlock
 //!   worker     one work after the other, in order; requeues what it cannot do
 //! ```
 //!
@@ -35,6 +35,7 @@ impl Half {
     pub const UNFIXED: Half = Half { in_fsync: false, queued_in_lock: false };
 }
 
+// `EXT4_IO_END_*` of 3.2 to 3.6, fs/ext4/ext4.h; UNWRITTEN alone is the same bit today.
 const UNWRITTEN: u32 = 1;
 const QUEUED: u32 = 4;
 const IN_FSYNC: u32 = 16;
@@ -195,6 +196,7 @@ impl Host<'_> {
             Op::QueueWork(it) => self.works.push_back(it),
             Op::Mutex => {
                 self.mutex = Some(at);
+                self.tape.fsync(self.actors[at].0, true);
                 self.actors[at].1.push_back(Op::Take);
             }
             Op::Take => self.take(at),
@@ -207,7 +209,7 @@ impl Host<'_> {
                 }
                 self.actors[at].1.push_back(Op::Take);
             }
-            Op::Unlock => self.mutex = None,
+            Op::Unlock => self.unlock(at),
             Op::Look(it) => self.look(it),
             Op::LoadFlag(it) => {
                 let loaded = self.objects[it].flag;
@@ -223,6 +225,14 @@ impl Host<'_> {
                 }
             }
             Op::WorkerEnd => self.tape.worker(self.actors[at].0, false),
+        }
+    }
+
+    /// The worker's lock is its own; a flusher's is that of its fsync.
+    fn unlock(&mut self, at: usize) {
+        self.mutex = None;
+        if at < FLUSHERS {
+            self.tape.fsync(self.actors[at].0, false);
         }
     }
 
@@ -307,8 +317,7 @@ impl Host<'_> {
             handle: 0,
             inode: INODE,
             bio: 0,
-            // The flags of 2012 are others than today's: UNWRITTEN alone is the same bit.
-            flag: flag & UNWRITTEN,
+            flag,
             count,
             vec_next: addr + 0x1000,
             vec_prev: addr + 0x1000,

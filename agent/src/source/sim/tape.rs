@@ -14,6 +14,7 @@ use crate::event::Backend;
 use crate::probes::PROBES;
 
 const DEV: u32 = 254 << 20 | 1;
+const INO: u64 = 12;
 pub(super) const INODE: u64 = 0xffff_8880_0000_7000;
 /// Steps between two TICKs.
 const STEPS_PER_TICK: u64 = 400;
@@ -113,7 +114,7 @@ impl Tape {
                 header,
                 io_end: addr,
                 inode: INODE,
-                ino: 12,
+                ino: INO,
                 dev: DEV,
                 valid: valid::INODE,
             }),
@@ -156,6 +157,26 @@ impl Tape {
             self.kernel(who, |header| wire::WorkerBegin { header, inode: INODE })
         } else {
             self.kernel(who, |header| wire::WorkerEnd { header, inode: INODE })
+        };
+        self.push(bytes, Some(who.cpu), false, false);
+    }
+
+    /// An fsync of the whole file begins or returns.
+    pub(super) fn fsync(&mut self, who: Who, begins: bool) {
+        let bytes = if begins {
+            self.kernel(who, |header| wire::FsyncBegin {
+                header,
+                inode: INODE,
+                ino: INO,
+                start: 0,
+                end: i64::MAX,
+                dev: DEV,
+                datasync: 0,
+                valid: valid::INODE | valid::RANGE,
+                phases_followed: 1,
+            })
+        } else {
+            self.kernel(who, |header| wire::FsyncEnd { header, ret: 0 })
         };
         self.push(bytes, Some(who.cpu), false, false);
     }
