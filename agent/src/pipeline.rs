@@ -10,12 +10,14 @@
 
 mod meter;
 mod names;
+mod onlooker;
 mod stream;
 mod summary;
 
 use std::collections::BTreeMap;
 
 pub use names::names;
+pub use onlooker::Onlooker;
 
 use crate::{
     decode::decode,
@@ -27,13 +29,14 @@ use crate::{
     lifecycle::Lifecycle,
     limits,
     metrics::Metrics,
-    oracle::in_step::Oracle,
+    oracle::in_step::{Oracle, Protocol},
     probes::{self, Witness},
     sequence::{Arrival, Sequences, Start},
     witnesses::Witnesses,
 };
 
 use meter::Meter;
+use onlooker::Nobody;
 use stream::{ProbeFate, Totals};
 
 /// What the reference cores cannot follow an io_end without.
@@ -123,6 +126,11 @@ impl Pipeline {
 
     /// Takes one record.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.feed_before(bytes, &mut Nobody);
+    }
+
+    /// Takes one record while somebody looks on.
+    pub fn feed_before(&mut self, bytes: &[u8], onlooker: &mut impl Onlooker) {
         let event = match decode(bytes) {
             Ok(event) => event,
             Err(malformed) => {
@@ -144,12 +152,22 @@ impl Pipeline {
         }
         self.count(bytes);
         self.totals.saw(event.stamp.at);
-        self.take(&event);
+        self.take(&event, onlooker);
     }
 
     /// Confirmed findings so far, the first ones if there were too many.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// What stands for kernel addresses in what is told of this stream.
+    pub fn key(&self) -> AddressKey {
+        self.key
+    }
+
+    /// Which protocol this kernel speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.oracle.protocol()
     }
 
     /// The stream is over: what no TICK closed is not confirmed.
@@ -173,7 +191,7 @@ impl Pipeline {
         }
     }
 
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, onlooker: &mut impl Onlooker) {
         if self.layout.observe(&event.body) {
             self.detectors.believe_layout(self.layout.is_believed());
             self.show_arming();
@@ -190,11 +208,13 @@ impl Pipeline {
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
             meter.step(&step);
+            onlooker.step(&step);
         });
-        self.about_the_stream(event);
+        self.about_the_stream(event, onlooker);
+        onlooker.event(event);
     }
 
-    fn about_the_stream(&mut self, event: &Event) {
+    fn about_the_stream(&mut self, event: &Event, onlooker: &mut impl Onlooker) {
         match event.body {
             Body::Host { release, hash_key, .. } => {
                 self.begin_stream();
@@ -220,7 +240,7 @@ impl Pipeline {
                     self.meter.metrics().events_lost(stage, reason, rose.at(bound));
                 }
             }
-            Body::Tick { .. } => return self.tick(event),
+            Body::Tick { .. } => return self.tick(event, onlooker),
             _ => {}
         }
         self.settle(event);
@@ -243,7 +263,7 @@ impl Pipeline {
     }
 
     /// Closes an epoch: candidates are settled, gauges set.
-    fn tick(&mut self, event: &Event) {
+    fn tick(&mut self, event: &Event, onlooker: &mut impl Onlooker) {
         if self.totals.missing_rose(self.sequences.totals().missing) {
             self.note_loss();
         }
@@ -251,7 +271,10 @@ impl Pipeline {
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         let lossy_until = detectors.last_loss_of_ends();
-        lifecycle.sweep(event.stamp.at, lossy_until, &mut |step| meter.step(&step));
+        lifecycle.sweep(event.stamp.at, lossy_until, &mut |step| {
+            meter.step(&step);
+            onlooker.step(&step);
+        });
         self.meter.tick(&self.lifecycle, event.stamp.at);
         self.meter.suppressed(self.detectors.tally());
         self.meter.oracle(&self.oracle);
