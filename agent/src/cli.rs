@@ -8,7 +8,7 @@ use endiod_wire::wire::LIVE_IO_ENDS_MAX;
 use endiod::{
     event::Backend,
     limits::IO_ENDS_MAX,
-    source::kernel::{Choice, Sizes},
+    source::kernel::{Choice, Sizes, Subject},
 };
 
 use crate::cmd::{
@@ -85,6 +85,15 @@ pub(crate) enum Part {
     Off,
 }
 
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SubjectChoice {
+    /// The kernel's ext4.
+    Ext4,
+    /// The fixture module of that name: the completion core of 2012.
+    Replica,
+}
+
 /// Flags of every verb that attaches.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct BackendArgs {
@@ -107,6 +116,7 @@ impl BackendArgs {
                 BackendChoice::Kprobe => Some(Backend::Kprobe),
             },
             slab_tracepoints: self.slab_tracepoints == Part::Auto,
+            ..Choice::default()
         }
     }
 }
@@ -162,7 +172,10 @@ pub(crate) struct WatchArgs {
     program_entries_max: u32,
     /// Back ends.
     #[command(flatten)]
-    pub(crate) backend: BackendArgs,
+    backend: BackendArgs,
+    /// What is watched: for fixtures, `replica` is the module of `cargo xtask fixtures`, loaded before
+    #[arg(long, value_enum, default_value_t = SubjectChoice::Ext4, hide = true)]
+    subject: SubjectChoice,
     /// Stop by itself after that many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
@@ -178,6 +191,14 @@ impl WatchArgs {
     pub(crate) fn sizes(&self) -> Sizes {
         let WatchArgs { ring_bytes, program_entries_max, .. } = *self;
         Sizes { ring_bytes, entries_max: program_entries_max }
+    }
+
+    pub(crate) fn choice(&self) -> Choice {
+        let subject = match self.subject {
+            SubjectChoice::Ext4 => Subject::Ext4,
+            SubjectChoice::Replica => Subject::Replica,
+        };
+        Choice { subject, ..self.backend.choice() }
     }
 }
 

@@ -16,6 +16,8 @@ mod summary;
 
 use std::collections::BTreeMap;
 
+use endiod_wire::wire::{config_key, subject};
+
 pub use names::names;
 pub use onlooker::Onlooker;
 
@@ -100,6 +102,8 @@ pub struct Pipeline {
     findings_left_out: u64,
     key: AddressKey,
     release: Option<Name<64>>,
+    /// What is watched if not the kernel's ext4, one of `wire::subject`.
+    subject: Option<u64>,
     device_names: BTreeMap<DevId, Name<32>>,
     attached: Vec<ProbeId>,
 }
@@ -119,6 +123,7 @@ impl Pipeline {
             findings_left_out: 0,
             key: AddressKey(0),
             release: None,
+            subject: None,
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
         }
@@ -219,7 +224,11 @@ impl Pipeline {
             Body::Host { release, hash_key, .. } => {
                 self.begin_stream();
                 self.release = Some(release);
+                self.subject = None;
                 self.key = AddressKey(hash_key);
+            }
+            Body::Config { key: config_key::SUBJECT, value } => {
+                self.subject = Some(value).filter(|value| *value != subject::EXT4);
             }
             Body::Slice { .. } => self.sequences.start_anywhere(),
             Body::Device { dev, name } => self.name_device(dev, name),

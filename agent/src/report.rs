@@ -19,6 +19,9 @@ pub struct Summary {
     pub schema: u32,
     /// `uname -r`.
     pub kernel: String,
+    /// What was watched, where it was not that kernel's ext4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// From the first record to the last, seconds.
     pub seconds: f64,
     /// What became of the probes.
@@ -269,6 +272,9 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary { kernel, seconds, probes, io_ends, direct_ios, fsyncs, .. } = self;
         writeln!(f, "kernel      {kernel}, watched for {seconds:.1} s")?;
+        if let Some(subject) = &self.subject {
+            writeln!(f, "subject     {subject}, and not the kernel's ext4")?;
+        }
         write!(f, "probes      {} attached", probes.attached)?;
         write!(f, ", {} failed, {} hits missed", probes.failed.len(), self.missed())?;
         match probes.uncounted.len() {

@@ -15,7 +15,10 @@ use endiod::{
     report::Summary,
     source::sim::{Chosen, Faults, Half, Options, Simulated, Slip, World, simulate},
 };
-use endiod_wire::wire::{Attach, Record as _, backend};
+use endiod_wire::wire::{
+    AGENT_CPU, Attach, Config, Header, Host, Record as _, backend, bytes_of, config_key, context,
+    subject,
+};
 
 const SEEDS: u64 = 30;
 const LIVES: u32 = 120;
@@ -217,5 +220,51 @@ fn one_probe_by_another_back_end_and_the_oracle_cannot_tell() {
         let core = pipeline.summary().oracle["completed_list"];
         assert_eq!((core.allowed, core.diverged), (0, 0), "{program}");
         assert!(core.could_not_tell > 0, "{program}");
+    }
+}
+
+/// The replica runs on a kernel of today, and its stream says what it is: the core of 2012 judges it alone.
+#[test]
+fn a_stream_that_says_replica_is_judged_by_the_core_of_2012_on_whatever_kernel() {
+    let faults = Faults::default();
+    let world = World::CompletedList(Half::UNFIXED);
+    let simulated = simulate(&Options { world, seed: 1, lives: LIVES, faults });
+    let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
+    for record in &simulated.records {
+        let mut record = record.clone();
+        let is_host = record[..2] == Host::KIND.to_ne_bytes();
+        if is_host {
+            let release = offset_of!(Host, release);
+            record[release..release + 6].copy_from_slice(b"6.1.0-");
+        }
+        pipeline.feed(&record);
+        if is_host {
+            let header = Header { kind: Config::KIND, len: 48, ..header_of(&record) };
+            let (key, value) = (config_key::SUBJECT, subject::REPLICA);
+            pipeline.feed(bytes_of(&Config { header, key, pad: 0, value }));
+        }
+    }
+    pipeline.finish();
+    let summary = pipeline.summary();
+    assert!(summary.kernel.starts_with("6.1.0-"), "{}", summary.kernel);
+    assert!(summary.subject.as_deref().is_some_and(|subject| subject.contains("2012")));
+    assert_eq!(summary.oracle.keys().collect::<Vec<_>>(), ["completed_list"]);
+    assert_eq!(summary.oracle["completed_list"].diverged, simulated.breaches);
+    assert!(simulated.breaches > 0);
+}
+
+/// The agent's own records are one task's.
+fn header_of(record: &[u8]) -> Header {
+    let word = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
+    Header {
+        kind: 0,
+        len: 0,
+        cpu: AGENT_CPU,
+        lane: 0,
+        context: context::TASK,
+        seq: word(offset_of!(Header, seq)) + 1000,
+        time_ns: word(offset_of!(Header, time_ns)),
+        tid: 0,
+        tgid: 0,
     }
 }

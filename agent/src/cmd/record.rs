@@ -54,7 +54,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let tape = || Tape::create(args).map(Some);
     let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (sizes, choice) = (args.watch.sizes(), args.watch.backend.choice());
+    let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
     let io_ends_max = args.watch.io_ends_max;
     let readiness = Readiness::default();
     let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };

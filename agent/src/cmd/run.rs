@@ -50,7 +50,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
         },
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (sizes, choice) = (args.watch.sizes(), args.watch.backend.choice());
+    let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
     let io_ends_max = args.watch.io_ends_max;
     let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;

@@ -31,14 +31,14 @@ use endiod::{
     devices::{DeviceReader, Mounts},
     event::DevId,
     generation::{self, Upstream},
-    host::Host,
+    host::{Ext4, Host},
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics, RingUse, TASK_TABLES},
     pipeline::Pipeline,
     probes::PROBES,
     report::Summary,
     source::{
-        kernel::{self, Choice, KernelError, KernelSource, Sizes, Verdict},
+        kernel::{self, Choice, KernelError, KernelSource, Sizes, Subject, Verdict},
         own::Opening,
         waiting::Waiting,
     },
@@ -140,7 +140,7 @@ impl Watch {
         kernel::check(&setup.host)?;
         let mut presence = Presence::default();
         let waiting = Waiting::new(&setup.host).context("cannot read /proc and /sys")?;
-        let source = match presence.look(setup.host.ext4()) {
+        let source = match presence.look(setup.presence()) {
             Turn::Attach => Source::Kernel(Box::new(setup.open()?)),
             Turn::Stay | Turn::Detach => Source::Waiting(waiting.clone()),
         };
@@ -164,7 +164,7 @@ impl Watch {
     /// Attaches or detaches if it is time to.
     fn look(&mut self) {
         let begun = Instant::now();
-        match self.presence.look(self.setup.host.ext4()) {
+        match self.presence.look(self.setup.presence()) {
             Turn::Stay => {}
             Turn::Attach => match self.setup.open() {
                 Ok(source) => {
@@ -243,11 +243,15 @@ impl Watch {
             log::warn!("not seen: {}; because: {why}", witnesses.join(", "));
         }
         let names: Vec<_> = self.named.values().map(String::as_str).collect();
-        let names = if names.is_empty() { "no device yet".to_owned() } else { names.join(", ") };
+        let what = match (self.setup.choice.subject, names.is_empty()) {
+            (Subject::Ext4, true) => "ext4 on no device yet".to_owned(),
+            (Subject::Ext4, false) => format!("ext4 on {}", names.join(", ")),
+            (Subject::Replica, _) => "the replica of 2012, and not ext4,".to_owned(),
+        };
         let release = self.setup.host.release().unwrap_or_default();
         log::info!(
-            "watching ext4 on {names} with kernel {release}: {attached} probes attached, {failed} \
-             failed, {absent} not needed here"
+            "watching {what} with kernel {release}: {attached} probes attached, {failed} failed, \
+             {absent} not needed here"
         );
     }
 
@@ -356,6 +360,14 @@ impl Watch {
 }
 
 impl Setup {
+    /// Whether there is something to watch. The replica was loaded before, and is held until the end.
+    fn presence(&self) -> Ext4 {
+        match self.choice.subject {
+            Subject::Ext4 => self.host.ext4(),
+            Subject::Replica => Ext4::BuiltIn,
+        }
+    }
+
     /// Attaches as the caller chose.
     fn open(&self) -> Result<KernelSource, KernelError> {
         KernelSource::open(&self.host, self.sizes, self.choice)

@@ -39,6 +39,8 @@ pub use protocol::Protocol;
 pub use said::{Said, Words};
 pub use tally::{Divergence, Judge, Outcome, Tally};
 
+use endiod_wire::wire::config_key;
+
 use crate::event::{Body, Context, Event, IoEndAddr, Nanos, Seen, Stamp};
 use crate::limits;
 
@@ -152,6 +154,9 @@ impl Oracle {
             Body::Host { release, .. } => {
                 self.begin_stream();
                 self.protocol = Protocol::of(&release.0);
+            }
+            Body::Config { key: config_key::SUBJECT, value } => {
+                self.protocol = self.protocol.watching(value);
             }
             Body::IoEndBirth { io_end, .. } => self.birth(stamp, io_end),
             Body::RangeAdded { io_end, failed } => {

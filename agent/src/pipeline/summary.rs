@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use endiod_wire::wire::{LANES, RECORDS};
+use endiod_wire::wire::{LANES, RECORDS, subject};
 
 use super::{
     Pipeline,
@@ -28,6 +28,10 @@ impl Pipeline {
         Summary {
             schema: SCHEMA,
             kernel: self.release.map(|release| release.to_string()).unwrap_or_default(),
+            subject: self.subject.map(|subject| match subject {
+                subject::REPLICA => "the replica's completion core of 2012".to_owned(),
+                other => format!("unknown ({other})"),
+            }),
             seconds: self.totals.length().as_secs_f64(),
             probes: self.probes(),
             stream: self.stream(),

@@ -19,6 +19,7 @@ mod module;
 mod object;
 mod offsets;
 mod sweeper;
+mod subject;
 mod syscall;
 mod tracepoints;
 mod types;
@@ -41,6 +42,7 @@ pub use error::{KernelError, TotalsError};
 pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
+pub use subject::Subject;
 use types::{Ext4Types, Types};
 pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
@@ -80,6 +82,7 @@ pub struct KernelSource {
     cpus: u32,
     ext4_types: Ext4Types,
     end_bio: u64,
+    subject: Subject,
     version: (u32, u32),
     ring_bytes: u32,
     /// Most bytes that one drain found since the last tick.
@@ -96,16 +99,17 @@ impl KernelSource {
     pub fn open(host: &Host, sizes: Sizes, choice: Choice) -> Result<Self, KernelError> {
         let release = host.release().map_err(|source| io_error("the kernel release", source))?;
         let object = permitted_object(host)?;
-        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(module::MODULE));
+        let Choice { subject, .. } = choice;
+        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(subject.module()));
         let vmlinux = btf::Btf::parse(&btf_bytes)?;
-        let types = Types::new(&vmlinux, module_bytes.as_deref())?;
+        let types = Types::new(&vmlinux, module_bytes.as_deref(), subject)?;
         let ext4_types = types.of_ext4(host)?;
         let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(types.all(), ext4_types, &symbols, version)?;
+        let constants = offsets::find(types.all(), subject, ext4_types, &symbols, version)?;
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, sizes)?;
-        let mut modules = module::ModuleProbes::new(object, &ebpf, types.all())?;
+        let mut modules = module::ModuleProbes::new(object, &ebpf, &types)?;
         let mut kprobes = kprobes::Kprobes::new(version);
         let log = start_log(&mut ebpf);
         let mut attacher =
@@ -122,7 +126,8 @@ impl KernelSource {
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
             ext4_types,
-            end_bio: symbols.address("ext4_end_bio").expect("offsets::find found it"),
+            end_bio: symbols.address(subject.end_bio()).expect("offsets::find found it"),
+            subject,
             version,
             ring_bytes: sizes.ring_bytes,
             used_bytes_max: 0,
@@ -140,7 +145,10 @@ impl KernelSource {
         if self.layout_is_assumed() {
             self.own.config(config_key::LAYOUT_ASSUMED, 1, deliver);
         }
-        self.own.symbol(self.end_bio, "ext4_end_bio", deliver);
+        if self.subject != Subject::Ext4 {
+            self.own.config(config_key::SUBJECT, self.subject.number(), deliver);
+        }
+        self.own.symbol(self.end_bio, self.subject.end_bio(), deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
             let backend = match (verdict, probe.hook.backend()) {
                 (Verdict::Attached, Backend::Fentry) => backend::FENTRY,

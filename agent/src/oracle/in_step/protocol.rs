@@ -1,6 +1,8 @@
-//! Which cores describe a kernel, by its release.
+//! Which cores describe what is watched: a kernel's ext4, by its release, or the replica of 2012's.
 //!
 //! It must never guess: a release that it does not know is judged by nobody.
+
+use endiod_wire::wire::subject;
 
 use super::Judge;
 
@@ -56,6 +58,15 @@ impl Protocol {
         }
     }
 
+    /// What it is where not the kernel's ext4 is watched, by the stream's word for it.
+    pub fn watching(self, subject: u64) -> Protocol {
+        match subject {
+            subject::EXT4 => self,
+            subject::REPLICA => Protocol::CompletedList,
+            _ => Protocol::Unknown,
+        }
+    }
+
     /// Who can judge it.
     pub fn judges(self) -> &'static [Judge] {
         match self {
@@ -74,7 +85,7 @@ impl Protocol {
 
 #[cfg(test)]
 mod tests {
-    use super::Protocol;
+    use super::{Protocol, subject};
 
     #[test]
     fn only_described_kernels_are_judged() {
@@ -96,5 +107,13 @@ mod tests {
         ] {
             assert_eq!(Protocol::of(release.as_bytes()), protocol, "{release}");
         }
+    }
+
+    #[test]
+    fn the_replica_is_of_2012_on_whatever_kernel_and_what_nobody_knows_is_not_judged() {
+        let kernel = Protocol::of(b"6.1.0");
+        assert_eq!(kernel.watching(subject::EXT4), kernel);
+        assert_eq!(kernel.watching(subject::REPLICA), Protocol::CompletedList);
+        assert_eq!(kernel.watching(9), Protocol::Unknown);
     }
 }

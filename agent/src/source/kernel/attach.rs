@@ -15,7 +15,7 @@ use aya::{
 };
 
 use super::{
-    DryRun, KernelError, TotalsError,
+    DryRun, KernelError, Subject, TotalsError,
     btf::Btf,
     choice::{Choice, Verdict, choose, order},
     kprobes::Kprobes,
@@ -46,6 +46,8 @@ pub(super) struct Attacher<'a> {
     facts: &'a Btf<'a>,
     /// What it shows without describing it, and programs that it lacks something for.
     constants: &'a Constants,
+    /// Whose functions they are.
+    subject: Subject,
 }
 
 impl<'a> Attacher<'a> {
@@ -57,7 +59,8 @@ impl<'a> Attacher<'a> {
         constants: &'a Constants,
     ) -> Self {
         let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
-        Attacher { ebpf, modules, kprobes, btf, facts: types.all(), constants }
+        let (facts, subject) = (types.all(), types.subject());
+        Attacher { ebpf, modules, kprobes, btf, facts, constants, subject }
     }
 
     /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
@@ -87,10 +90,10 @@ impl<'a> Attacher<'a> {
 
     /// Whether this kernel has a probe's function.
     fn existence(&self) -> impl Fn(&Probe) -> bool + use<'a> {
-        let (facts, constants) = (self.facts, self.constants);
+        let (facts, constants, subject) = (self.facts, self.constants, self.subject);
         move |probe| {
-            let name = probe.function;
-            facts.has_function(name) || constants.undescribed.contains(name)
+            let described = subject.function(probe).is_some_and(|name| facts.has_function(name));
+            described || constants.undescribed.contains(probe.function)
         }
     }
 

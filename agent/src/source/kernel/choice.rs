@@ -12,6 +12,7 @@ mod tests;
 
 use std::fmt;
 
+use super::Subject;
 use crate::{
     event::Backend,
     probes::{Hook, PROBES, Presence, Probe, Witness},
@@ -28,11 +29,13 @@ pub struct Choice {
     pub backend: Option<Backend>,
     /// Whether the slab's tracepoints, which run at every allocation of the host, may be used.
     pub slab_tracepoints: bool,
+    /// What is watched.
+    pub subject: Subject,
 }
 
 impl Default for Choice {
     fn default() -> Self {
-        Choice { backend: None, slab_tracepoints: true }
+        Choice { backend: None, slab_tracepoints: true, subject: Subject::Ext4 }
     }
 }
 
@@ -155,6 +158,9 @@ where
     fn decide(&mut self, at: usize) -> Verdict {
         let probe = &PROBES[at];
         let backend = probe.hook.backend();
+        if self.choice.subject.function(probe).is_none() {
+            return Verdict::Absent(Absence::NotHere("the replica has nothing like it"));
+        }
         let exists = backend == Backend::RawTracepoint || (self.exists)(probe);
         if let (false, Presence::Some(on)) = (exists, probe.presence) {
             return Verdict::Absent(Absence::NotHere(on));

@@ -33,13 +33,13 @@ pub fn dry_run(
     choice: Choice,
 ) -> Result<DryRun, KernelError> {
     let object = permitted_object(host)?;
-    let types = Types::new(vmlinux, module_bytes)?;
+    let types = Types::new(vmlinux, module_bytes, choice.subject)?;
     let ext4_types = types.of_ext4(host)?;
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
-    let constants = offsets::find(types.all(), ext4_types, symbols, version)?;
+    let constants = offsets::find(types.all(), choice.subject, ext4_types, symbols, version)?;
     counters::raise_memlock_limit();
     let mut ebpf = load(object, &constants, SIZES)?;
-    let mut modules = ModuleProbes::new(object, &ebpf, types.all())?;
+    let mut modules = ModuleProbes::new(object, &ebpf, &types)?;
     let mut kprobes = Kprobes::new(version);
     let mut attacher = Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &types, &constants);
     Ok(attacher.try_each(choice))

@@ -43,6 +43,12 @@ pub enum KernelError {
         "ext4 is neither part of this kernel nor a loaded module: mount an ext4 or modprobe ext4"
     )]
     Ext4NotLoaded,
+    /// The fixture to be watched is not there.
+    #[error(
+        "this kernel shows no BTF of a module replica at /sys/kernel/btf/replica: `cargo xtask fixtures` \
+         builds it for guests; insmod it first"
+    )]
+    ReplicaNotLoaded,
     /// ext4 is a module whose types the kernel does not show, of a kernel that may have others.
     #[error(
         "ext4 is a module and this kernel shows no BTF of it at /sys/kernel/btf/ext4: its io_ends are \

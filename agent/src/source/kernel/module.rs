@@ -8,6 +8,8 @@
 //!  /sys/kernel/btf/ext4 ─ split BTF ─► type id ─┘                    ModuleLink (drop: detached)
 //! ```
 //!
+//! Or "replica" in the place of "ext4" (`subject`).
+//!
 //! The maps, with the patched constants among them, stay aya's: both kinds of programs share them.
 //! Everything here is looked up when the agent attaches and forgotten when it detaches: another load
 //! of the module has other addresses and ids. A hooked program holds the module (`rmmod`: EAGAIN).
@@ -25,15 +27,15 @@ use aya::{
 };
 use aya_obj::Object;
 
-use super::btf::{Btf, BtfError, TypeId};
-use super::syscall::{self, AttachType, Tracing};
+use super::{
+    btf::{BtfError, TypeId},
+    syscall::{self, AttachType, Tracing},
+    types::Types,
+};
 use crate::{
     limits,
     probes::{Hook, PROBES, Probe},
 };
-
-/// The module whose functions are probed.
-pub(super) const MODULE: &str = "ext4";
 
 /// Why a program is not on a module's function.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +132,7 @@ impl Loader {
 
 /// The probes whose functions lie in a module, and those of them that are attached.
 pub(super) struct ModuleProbes {
-    /// Functions of the table that lie in the module.
+    /// Functions of the table that lie in the module, or whose namesakes do.
     functions: BTreeMap<&'static str, Result<TypeId, BtfError>>,
     loader: Option<Loader>,
     /// By program.
@@ -139,12 +141,16 @@ pub(super) struct ModuleProbes {
 
 impl ModuleProbes {
     /// With built-in ext4 there are none, and nothing is looked up.
-    pub(super) fn new(object: &[u8], ebpf: &Ebpf, facts: &Btf<'_>) -> Result<Self, ModuleError> {
+    pub(super) fn new(object: &[u8], ebpf: &Ebpf, types: &Types<'_>) -> Result<Self, ModuleError> {
+        let (facts, subject) = (types.all(), types.subject());
         let traced = PROBES.iter().filter(|probe| attach_type(probe.hook).is_some());
-        let own = traced.map(|probe| probe.function).filter(|name| facts.has_own_function(name));
-        let functions: BTreeMap<_, _> = own.map(|name| (name, facts.function_id(name))).collect();
-        let loader =
-            (!functions.is_empty()).then(|| Loader::new(object, ebpf, MODULE)).transpose()?;
+        let named = traced.filter_map(|probe| Some((probe.function, subject.function(probe)?)));
+        let own = named.filter(|(_, name)| facts.has_own_function(name));
+        let functions: BTreeMap<_, _> =
+            own.map(|(function, name)| (function, facts.function_id(name))).collect();
+        let loader = (!functions.is_empty())
+            .then(|| Loader::new(object, ebpf, subject.module()))
+            .transpose()?;
         Ok(ModuleProbes { functions, loader, links: BTreeMap::new() })
     }
 

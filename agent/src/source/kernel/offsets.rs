@@ -13,6 +13,7 @@ use std::{
 use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IO_END_SIZE};
 
 use super::{
+    Subject,
     btf::{Btf, BtfError},
     tracepoints,
     types::Ext4Types,
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Constant in the programs, structure, member: what no back end can do without.
-const OFFSETS: &[(&str, &str, &str)] = &[
+pub(super) const OFFSETS: &[(&str, &str, &str)] = &[
     ("INODE_I_INO", "inode", "i_ino"),
     ("INODE_I_SB", "inode", "i_sb"),
     ("SUPER_BLOCK_S_DEV", "super_block", "s_dev"),
@@ -92,9 +93,8 @@ const IO_END_LAYOUT: &[(&str, u64)] = &[
     ("list_vec", IO_END_LIST_VEC_OFFSET),
 ];
 
-/// Symbols that the programs compare with or read through.
+/// Symbols that the programs compare with or read through, beside each subject's end of a bio.
 const SYMBOLS: &[&str] = &[
-    "ext4_end_bio",
     "bio_chain_endio",
     "ext4_init_io_end",
     "ext4_end_io_rsv_work",
@@ -122,8 +122,9 @@ impl Symbols {
     /// `/proc/kallsyms` cannot be read.
     pub fn read(host: &Host) -> io::Result<Symbols> {
         let hooked = PROBES.iter().filter(|probe| is_function_of_ext4(probe));
-        let names: Vec<_> =
-            SYMBOLS.iter().copied().chain(hooked.map(|probe| probe.function)).collect();
+        let ends = Subject::ALL.map(Subject::end_bio);
+        let hooked = hooked.map(|probe| probe.function);
+        let names: Vec<_> = SYMBOLS.iter().copied().chain(ends).chain(hooked).collect();
         let addresses = host.symbols(&names)?;
         let init_io_end_len = match addresses.get("ext4_init_io_end") {
             Some(address) => host.symbol_len(*address)?,
@@ -153,10 +154,12 @@ pub enum OffsetsError {
     },
     /// `struct ext4_io_end` is not the one this version reads.
     #[error(
-        "ext4_io_end.{member} is at byte {found}, this version of endiod reads it at {expected}: \
+        "{structure}.{member} is at byte {found}, this version of endiod reads it at {expected}: \
          the kernel is outside 5.5 to 7.3 or patched"
     )]
     Layout {
+        /// The structure.
+        structure: &'static str,
         /// The member.
         member: &'static str,
         /// Where BTF says it is.
@@ -166,10 +169,13 @@ pub enum OffsetsError {
     },
     /// kallsyms does not show the address.
     #[error(
-        "kallsyms shows no address for ext4_end_bio: run as root, and with \
+        "kallsyms shows no address for {function}: run as root, and with \
          kernel.kptr_restrict below 2 (sysctl kernel.kptr_restrict=1)"
     )]
-    EndBio,
+    EndBio {
+        /// Its name.
+        function: &'static str,
+    },
 }
 
 /// The programs' constants for this kernel.
@@ -191,6 +197,7 @@ pub(super) struct Constants {
 /// What is missing, and the fix where we know it.
 pub(super) fn find(
     btf: &Btf<'_>,
+    subject: Subject,
     ext4: Ext4Types,
     symbols: &Symbols,
     version: (u32, u32),
@@ -201,9 +208,10 @@ pub(super) fn find(
     if is_assumed {
         constants.assume_ext4(symbols);
     } else {
-        check_io_end(btf)?;
+        check_io_end(btf, subject.io_end())?;
     }
     for &(name, structure, member) in OFFSETS {
+        let (structure, member) = subject.field((name, (structure, member)));
         if !(is_assumed && is_of_ext4(structure)) {
             constants.words.push((name, offset(btf, structure, member)?));
         }
@@ -214,10 +222,13 @@ pub(super) fn find(
     constants.words.push(("HARDIRQ_MASK", hardirq_mask));
     constants.words.push(("NMI_MASK", nmi_mask));
 
-    constants.words.extend(tracepoints::variants(btf));
-    constants.find_of_some(btf, ext4, symbols);
+    if subject == Subject::Ext4 {
+        constants.words.extend(tracepoints::variants(btf));
+        constants.find_of_some(btf, ext4, symbols);
+    }
 
-    let end_bio = symbols.address("ext4_end_bio").ok_or(OffsetsError::EndBio)?;
+    let function = subject.end_bio();
+    let end_bio = symbols.address(function).ok_or(OffsetsError::EndBio { function })?;
     constants.addresses.push(("EXT4_END_BIO", end_bio));
     // Without these two the context of an event is "unknown", nothing else is lost.
     let array = symbols.address("__per_cpu_offset").unwrap_or(0);
@@ -331,11 +342,11 @@ fn offset(
         .map_err(|source| OffsetsError::Field { structure, member, source })
 }
 
-fn check_io_end(btf: &Btf<'_>) -> Result<(), OffsetsError> {
+fn check_io_end(btf: &Btf<'_>, structure: &'static str) -> Result<(), OffsetsError> {
     for &(member, expected) in IO_END_LAYOUT {
-        let found = u64::from(offset(btf, "ext4_io_end", member)?);
+        let found = u64::from(offset(btf, structure, member)?);
         if found != expected || found >= IO_END_SIZE as u64 {
-            return Err(OffsetsError::Layout { member, found, expected });
+            return Err(OffsetsError::Layout { structure, member, found, expected });
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 
 use endiod_wire::wire::IO_END_SIZE;
 
-use super::{KernelError, btf::Btf, io_error};
+use super::{KernelError, Subject, btf::Btf, io_error};
 use crate::host::Host;
 
 /// The last kernel whose io_ends are known to be laid out as the image is.
@@ -23,21 +23,31 @@ pub(super) enum Ext4Types {
     Assumed,
 }
 
-/// What the kernel describes: vmlinux's types, and ext4's own where it is a module.
+/// What the kernel describes: vmlinux's types, and the subject's own where it is a module.
 pub(super) struct Types<'a> {
     vmlinux: &'a Btf<'a>,
-    ext4: Option<Btf<'a>>,
+    module: Option<Btf<'a>>,
+    subject: Subject,
 }
 
 impl<'a> Types<'a> {
-    pub(super) fn new(vmlinux: &'a Btf<'a>, module: Option<&'a [u8]>) -> Result<Self, KernelError> {
-        let ext4 = module.map(|bytes| Btf::parse_split(vmlinux, bytes)).transpose()?;
-        Ok(Types { vmlinux, ext4 })
+    pub(super) fn new(
+        vmlinux: &'a Btf<'a>,
+        module: Option<&'a [u8]>,
+        subject: Subject,
+    ) -> Result<Self, KernelError> {
+        let module = module.map(|bytes| Btf::parse_split(vmlinux, bytes)).transpose()?;
+        Ok(Types { vmlinux, module, subject })
     }
 
     /// All of them: a module's fall back to vmlinux's.
     pub(super) fn all(&self) -> &Btf<'a> {
-        self.ext4.as_ref().unwrap_or(self.vmlinux)
+        self.module.as_ref().unwrap_or(self.vmlinux)
+    }
+
+    /// Whose they are.
+    pub(super) fn subject(&self) -> Subject {
+        self.subject
     }
 
     /// Whether ext4 is among them.
@@ -45,6 +55,10 @@ impl<'a> Types<'a> {
     /// # Errors
     /// There is no ext4, or it is not described and what is known of it speaks against an assumption.
     pub(super) fn of_ext4(&self, host: &Host) -> Result<Ext4Types, KernelError> {
+        if self.subject == Subject::Replica {
+            let described = self.all().has_own_function(self.subject.end_bio());
+            return described.then_some(Ext4Types::Described).ok_or(KernelError::ReplicaNotLoaded);
+        }
         if self.all().has_function("ext4_sync_file") {
             return Ok(Ext4Types::Described);
         }
@@ -82,7 +96,7 @@ mod tests {
         }
         let bytes = synthetic::structures(None, &[("inode", "i_ino", 64)]);
         let vmlinux = Btf::parse(&bytes).unwrap();
-        let found = Types::new(&vmlinux, None).unwrap().of_ext4(&Host::at(&root));
+        let found = Types::new(&vmlinux, None, Subject::Ext4).unwrap().of_ext4(&Host::at(&root));
         fs::remove_dir_all(&root).unwrap();
         match (&found, expected) {
             (Ok(found), Ok(expected)) => assert_eq!(*found, expected),

@@ -95,7 +95,11 @@ fn only_what_fentry_does_not_see_is_stood_in_for() {
 
 #[test]
 fn a_forced_back_end_is_the_only_one_and_the_rest_is_lost() {
-    let choice = Choice { backend: Some(Backend::RawTracepoint), slab_tracepoints: false };
+    let choice = Choice {
+        backend: Some(Backend::RawTracepoint),
+        slab_tracepoints: false,
+        ..Choice::default()
+    };
     let (verdicts, tried) = refusing(&[], choice);
     assert!(tried.iter().all(|name| name.starts_with("tp_") && !name.contains("kmem")));
     let lost = lost(&verdicts);
@@ -110,7 +114,7 @@ const ENCIPHERED: [&str; 2] = ["__blk_crypto_submit_bio", "kprobe_blk_crypto_sub
 /// What becomes of all probes where some are refused and some functions do not exist.
 fn with(refused: &[&str], missing: &[&str], backend: Option<Backend>) -> Vec<Verdict> {
     choose(
-        Choice { backend, slab_tracepoints: true },
+        Choice { backend, ..Choice::default() },
         |probe| !missing.contains(&probe.function),
         |probe| match refused.contains(&probe.program) {
             true => Err("no".to_owned()),
@@ -160,4 +164,17 @@ fn a_function_that_this_kernel_need_not_have_is_no_loss_with_any_back_end() {
         let lost = lost(&verdicts);
         assert!(!lost.iter().any(|(probe, _)| ENCIPHERED.contains(&probe.program)));
     }
+}
+
+#[test]
+fn the_replica_takes_fentry_alone_and_what_it_lacks_is_no_loss() {
+    let choice = Choice { subject: Subject::Replica, ..Choice::default() };
+    let (verdicts, tried) = refusing(&[], choice);
+    assert!(tried.iter().all(|name| !name.starts_with("tp_") && !name.starts_with("kprobe_")));
+    for program in ["ext4_init_io_end_exit", "submit_bio", "ext4_release_io_end"] {
+        assert_eq!(*verdict(&verdicts, program), Verdict::Attached, "{program}");
+    }
+    let absent = verdict(&verdicts, "ext4_dio_write_end_io");
+    assert!(matches!(absent, Verdict::Absent(Absence::NotHere(_))), "{absent:?}");
+    assert!(lost(&verdicts).is_empty());
 }

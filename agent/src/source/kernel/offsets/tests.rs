@@ -33,7 +33,7 @@ fn a_modules_structures_are_found_in_its_own_btf() {
     let vmlinux = Btf::parse(&vmlinux).unwrap();
     let split = synthetic::structures(Some(&vmlinux), &module());
     let split = Btf::parse_split(&vmlinux, &split).unwrap();
-    let found = find(&split, Ext4Types::Described, &symbols(), (6, 1)).unwrap();
+    let found = find(&split, Subject::Ext4, Ext4Types::Described, &symbols(), (6, 1)).unwrap();
     for (name, structure, member) in OFFSETS {
         let (_, offset) = found.words.iter().find(|(found, _)| found == name).unwrap();
         let at = split.struct_field(structure, member).unwrap().offset_bytes;
@@ -44,8 +44,14 @@ fn a_modules_structures_are_found_in_its_own_btf() {
 #[test]
 fn a_structure_that_nothing_describes_is_an_error_that_names_it() {
     let vmlinux = synthetic::structures(None, &kernel());
-    let error =
-        find(&Btf::parse(&vmlinux).unwrap(), Ext4Types::Described, &symbols(), (6, 1)).unwrap_err();
+    let error = find(
+        &Btf::parse(&vmlinux).unwrap(),
+        Subject::Ext4,
+        Ext4Types::Described,
+        &symbols(),
+        (6, 1),
+    )
+    .unwrap_err();
     assert!(matches!(error, OffsetsError::Field { structure: "ext4_io_end", .. }), "{error}");
 }
 
@@ -55,7 +61,8 @@ fn a_structure_of_another_shape_is_an_error_and_not_a_guess() {
     shapes.iter_mut().filter(|(_, member, _)| *member == "flag").for_each(|it| it.2 = 56);
     let bytes = synthetic::structures(None, &shapes);
     let error =
-        find(&Btf::parse(&bytes).unwrap(), Ext4Types::Described, &symbols(), (6, 1)).unwrap_err();
+        find(&Btf::parse(&bytes).unwrap(), Subject::Ext4, Ext4Types::Described, &symbols(), (6, 1))
+            .unwrap_err();
     assert!(matches!(error, OffsetsError::Layout { member: "flag", .. }), "{error}");
 }
 
@@ -68,7 +75,8 @@ fn what_only_some_programs_need_makes_those_unusable_and_names_it() {
         .collect();
     let bytes = synthetic::structures(None, &shapes);
     let found =
-        find(&Btf::parse(&bytes).unwrap(), Ext4Types::Described, &symbols(), (6, 1)).unwrap();
+        find(&Btf::parse(&bytes).unwrap(), Subject::Ext4, Ext4Types::Described, &symbols(), (6, 1))
+            .unwrap();
     assert!(found.unusable["tp_block_rq_complete"].contains("request.bio"), "{found:?}");
     assert!(found.unusable["tp_kmem_cache_alloc"].contains("ext4_init_io_end"), "{found:?}");
     assert!(!found.unusable.contains_key("submit_bio"), "{found:?}");
@@ -84,8 +92,14 @@ fn enciphered(has_member: bool, has_function: bool) -> (u32, bool) {
     let kernel = Btf::parse(&bytes).unwrap();
     let above = has_function.then(|| synthetic::function(&kernel, ENCIPHERS));
     let above = above.as_deref().map(|bytes| Btf::parse_split(&kernel, bytes).unwrap());
-    let found =
-        find(above.as_ref().unwrap_or(&kernel), Ext4Types::Described, &symbols(), (7, 3)).unwrap();
+    let found = find(
+        above.as_ref().unwrap_or(&kernel),
+        Subject::Ext4,
+        Ext4Types::Described,
+        &symbols(),
+        (7, 3),
+    )
+    .unwrap();
     let word = found.words.iter().find(|(name, _)| *name == "BIO_BI_CRYPT_CONTEXT").unwrap().1;
     let usable = ENCIPHERED.iter().map(|program| !found.unusable.contains_key(program));
     let usable: Vec<_> = usable.collect();
@@ -113,7 +127,7 @@ fn the_programs_of_enciphered_bios_are_rows_of_the_table() {
 fn a_module_without_btf_gets_what_vmlinux_describes_and_says_that_the_rest_is_assumed() {
     let vmlinux = synthetic::structures(None, &kernel());
     let vmlinux = Btf::parse(&vmlinux).unwrap();
-    let found = find(&vmlinux, Ext4Types::Assumed, &symbols(), (5, 10)).unwrap();
+    let found = find(&vmlinux, Subject::Ext4, Ext4Types::Assumed, &symbols(), (5, 10)).unwrap();
     let word = |name| found.words.iter().find(|(found, _)| *found == name).map(|it| it.1);
     assert_eq!(word("LAYOUT_ASSUMED"), Some(1));
     for (name, structure, member) in OFFSETS {
@@ -122,8 +136,14 @@ fn a_module_without_btf_gets_what_vmlinux_describes_and_says_that_the_rest_is_as
     }
     assert_eq!(word("EXT4_INODE_RSV_WORK"), None, "nothing describes it");
     let vmlinux = synthetic::structures(None, &[kernel(), module()].concat());
-    let described =
-        find(&Btf::parse(&vmlinux).unwrap(), Ext4Types::Described, &symbols(), (5, 10)).unwrap();
+    let described = find(
+        &Btf::parse(&vmlinux).unwrap(),
+        Subject::Ext4,
+        Ext4Types::Described,
+        &symbols(),
+        (5, 10),
+    )
+    .unwrap();
     assert!(described.words.contains(&("LAYOUT_ASSUMED", 0)));
     assert!(described.undescribed.is_empty(), "{described:?}");
 }
@@ -137,7 +157,8 @@ fn functions_of_a_module_without_btf_are_found_in_kallsyms_and_take_kprobes_only
     symbols.init_io_end_len = Some(64);
     let vmlinux = synthetic::structures(None, &kernel());
     let found =
-        find(&Btf::parse(&vmlinux).unwrap(), Ext4Types::Assumed, &symbols, (5, 10)).unwrap();
+        find(&Btf::parse(&vmlinux).unwrap(), Subject::Ext4, Ext4Types::Assumed, &symbols, (5, 10))
+            .unwrap();
     assert!(found.undescribed.contains("ext4_put_io_end"), "{found:?}");
     assert!(!found.undescribed.contains("ext4_end_io_end"), "kallsyms has none");
     for probe in PROBES.iter().filter(|probe| probe.is_ext4()) {
@@ -147,4 +168,32 @@ fn functions_of_a_module_without_btf_are_found_in_kallsyms_and_take_kprobes_only
         assert_eq!(why.is_some(), traced, "{}: {why:?}", probe.program);
     }
     assert!(!found.unusable.contains_key("submit_bio"), "{found:?}");
+}
+
+#[test]
+fn the_replica_is_read_where_its_own_structures_have_the_members() {
+    let io_end = IO_END_LAYOUT
+        .iter()
+        .map(|(member, at)| ("replica_io_end", *member, u32::try_from(*at).unwrap()));
+    let others = OFFSETS.iter().zip((64..).step_by(8)).filter_map(|(row, at)| {
+        let (structure, member) = Subject::Replica.field((row.0, (row.1, row.2)));
+        (member != "list").then_some((structure, member, at))
+    });
+    let shapes: Vec<_> = io_end.chain(others).collect();
+    let vmlinux = synthetic::structures(None, &kernel());
+    let vmlinux = Btf::parse(&vmlinux).unwrap();
+    let split = synthetic::structures(Some(&vmlinux), &shapes);
+    let split = Btf::parse_split(&vmlinux, &split).unwrap();
+    let mut symbols = symbols();
+    symbols.addresses.insert("replica_end_bio".to_owned(), 0xffff_9000);
+    let found = find(&split, Subject::Replica, Ext4Types::Described, &symbols, (7, 3)).unwrap();
+    let word = |name: &str| found.words.iter().find(|(found, _)| *found == name).map(|it| it.1);
+    for &(name, structure, member) in OFFSETS {
+        let (structure, member) = Subject::Replica.field((name, (structure, member)));
+        let at = split.struct_field(structure, member).unwrap().offset_bytes;
+        assert_eq!(word(name), Some(at), "{name}");
+    }
+    // No bio of its is enciphered, wherever the kernel's own say that they are.
+    assert_eq!(word("BIO_BI_CRYPT_CONTEXT"), None);
+    assert!(found.addresses.contains(&("EXT4_END_BIO", 0xffff_9000)));
 }
