@@ -155,7 +155,8 @@ fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
         }
         wire::BioEnd::KIND => {
             let wire::BioEnd { header: _, io_end, bio, status, valid, image } = read(bytes)?;
-            Body::BioEnd { bio: BioAddr(bio), status, seen: seen(io_end, valid, image) }
+            let (bio, ended_before) = (BioAddr(bio), valid & valid::ENDED_BEFORE != 0);
+            Body::BioEnd { bio, status, ended_before, seen: seen(io_end, valid, image) }
         }
         wire::Put::KIND => Body::Put(seen_in!(Put, bytes)),
         wire::PutDefer::KIND => Body::PutDefer(seen_in!(PutDefer, bytes)),

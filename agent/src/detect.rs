@@ -15,14 +15,24 @@
 //! because time and loss come in through records only. One verdict per object and rule, then a
 //! count.
 
+mod bad_linkage;
 mod bad_reference;
+mod convert_after_failed_write;
+mod convert_in_irq;
 mod double_process;
+mod facts;
+mod leaked_handle;
 mod losses;
+mod lost_flag_update;
+mod missing_bio;
 mod need;
 mod oracle_divergence;
 mod release_twice;
+mod unknown_flag_bits;
+mod unlocked_flag_write;
 mod use_after_release;
 mod verdict;
+mod worker_freed_in_use;
 
 use std::collections::VecDeque;
 
@@ -32,6 +42,7 @@ use crate::limits;
 use crate::oracle::in_step::{Said, Words};
 use crate::witnesses::Witnesses;
 
+pub use facts::{Fact, Facts};
 use losses::Losses;
 pub use need::{Lack, Need, Way};
 pub use verdict::{Confidence, Rule, Suppressed, Tally, Verdict};
@@ -56,6 +67,8 @@ pub struct Detector {
     /// The ways in which it can watch: the first is the whole rule, the others are parts of it that
     /// other witnesses serve. The rule is armed if one of them is open.
     pub ways: &'static [Way],
+    /// Gaps of an object's record that its evidence does not rest on.
+    pub despite: &'static [Gap],
     /// Why it cannot cry wolf.
     pub sound: &'static str,
     /// What it can miss.
@@ -75,18 +88,27 @@ pub const DETECTORS: &[Detector] = &[
     release_twice::DETECTOR,
     use_after_release::DETECTOR,
     bad_reference::DETECTOR,
+    bad_linkage::DETECTOR,
+    unknown_flag_bits::DETECTOR,
+    lost_flag_update::DETECTOR,
+    unlocked_flag_write::DETECTOR,
+    convert_after_failed_write::DETECTOR,
+    leaked_handle::DETECTOR,
+    missing_bio::DETECTOR,
+    convert_in_irq::DETECTOR,
+    worker_freed_in_use::DETECTOR,
     oracle_divergence::DETECTOR,
 ];
 
 /// The detectors of one stream.
 pub struct Detectors {
     witnesses: Witnesses,
+    facts: Facts,
     /// By [`Rule`], a bit per open way.
     armed: [u8; Rule::ALL.len()],
     /// Whether the bytes of io_ends can be believed.
     layout_believed: bool,
     /// Whether a reference core describes the kernel.
-    kernel_described: bool,
     /// What the cores said of the event whose steps come next.
     said: Option<Said>,
     losses: Losses,
@@ -111,13 +133,14 @@ struct Accused {
 }
 
 impl Detectors {
-    /// All that fentry can see is witnessed, so all rules are armed; all memory is taken here.
+    /// All that fentry can see is witnessed and all facts are known, so all rules are armed; all memory
+    /// is taken here.
     pub fn new() -> Self {
         let mut detectors = Detectors {
             witnesses: Witnesses::NONE,
+            facts: Facts::ALL,
             armed: [0; Rule::ALL.len()],
             layout_believed: true,
-            kernel_described: true,
             said: None,
             losses: Losses::new(),
             held: VecDeque::with_capacity(limits::HELD_MAX),
@@ -137,15 +160,13 @@ impl Detectors {
                 self.suppress(held.object.id(), held.rule, Suppressed::Layout);
             }
         }
-        let witnesses = self.witnesses;
-        self.arm(&witnesses);
+        self.arm(&{ self.witnesses });
     }
 
-    /// Tells whether a reference core describes the kernel.
-    pub fn describe_kernel(&mut self, described: bool) {
-        self.kernel_described = described;
-        let witnesses = self.witnesses;
-        self.arm(&witnesses);
+    /// Tells which facts are known from now on.
+    pub fn know(&mut self, facts: Facts) {
+        self.facts = facts;
+        self.arm(&{ self.witnesses });
     }
 
     /// Hears what the cores said of the event whose steps come next.
@@ -158,8 +179,7 @@ impl Detectors {
         self.witnesses = *witnesses;
         for detector in DETECTORS {
             let ways = detector.ways.iter().enumerate();
-            let known = self.kernel_described || detector.rule != Rule::OracleDivergence;
-            let ways = ways.filter(|_| self.layout_believed && known);
+            let ways = ways.filter(|(_, way)| self.layout_believed && way.is_known(self.facts));
             let open = ways.map(|(at, way)| u8::from(way.is_open(witnesses)) << at).sum();
             self.armed[detector.rule as usize] = open;
         }
@@ -172,14 +192,10 @@ impl Detectors {
 
     /// Is the rule off, or watching only in part, for this reason?
     pub fn lacks(&self, rule: Rule, lack: Lack) -> bool {
-        match lack {
-            Lack::Layout => return !self.layout_believed,
-            Lack::Generation => {
-                return !self.kernel_described && rule == Rule::OracleDivergence;
-            }
-            _ => {}
+        if lack == Lack::Layout {
+            return !self.layout_believed;
         }
-        DETECTORS[rule as usize].ways[0].lacks(&self.witnesses, lack)
+        DETECTORS[rule as usize].ways[0].lacks(&self.witnesses, self.facts, lack)
     }
 
     /// What became of candidates.
@@ -253,7 +269,7 @@ impl Detectors {
     fn born_again(&mut self, lost: &IoEnd) {
         let (id, rule) = (lost.id(), Rule::OracleDivergence);
         let said = self.said.filter(|said| said.is_fresh() && said.born == Some(id.born));
-        if let (Some(_), Some(gap)) = (said.filter(|_| self.is_armed(rule)), gap_of(lost))
+        if let (Some(_), Some(gap)) = (said.filter(|_| self.is_armed(rule)), gap_of(lost, &[]))
             && self.first_time(id, rule)
         {
             self.suppress(id, rule, gap);
@@ -292,7 +308,7 @@ impl Detectors {
             last_loss_at: None,
             repeats: 0,
         };
-        if let Some(reason) = gap_of(&candidate.object) {
+        if let Some(reason) = gap_of(&candidate.object, DETECTORS[rule as usize].despite) {
             return self.suppress(id, rule, reason);
         }
         if self.held.len() == limits::HELD_MAX {
@@ -351,8 +367,8 @@ impl Detectors {
     }
 }
 
-fn gap_of(object: &IoEnd) -> Option<Suppressed> {
-    let gaps = object.gaps();
+fn gap_of(object: &IoEnd, despite: &[Gap]) -> Option<Suppressed> {
+    let gaps = object.gaps().without(despite.iter().copied().collect());
     match () {
         () if gaps.contains(Gap::BirthUnseen) => Some(Suppressed::BirthUnseen),
         () if gaps.contains(Gap::ProbesChanged) => Some(Suppressed::ProbesChanged),
@@ -362,100 +378,4 @@ fn gap_of(object: &IoEnd) -> Option<Suppressed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{DETECTORS, Detectors, Lack, Rule, Suppressed};
-    use crate::event::Backend;
-    use crate::probes::Witness;
-    use crate::witnesses::Witnesses;
-
-    #[test]
-    fn every_rule_has_its_row_and_every_row_its_reasons() {
-        let rules: Vec<Rule> = DETECTORS.iter().map(|detector| detector.rule).collect();
-        assert_eq!(rules, Rule::ALL);
-        assert!(Rule::ALL.iter().enumerate().all(|(at, rule)| *rule as usize == at));
-        assert!(Rule::ALL.len() <= u32::BITS as usize, "a bit for each in Accused");
-        for detector in DETECTORS {
-            let name = detector.rule.label();
-            for text in [detector.claim, detector.sound, detector.misses] {
-                assert!(!text.is_empty(), "{name}");
-            }
-            assert!(!detector.ways.is_empty() && detector.ways.len() <= 8, "{name}");
-            for way in detector.ways {
-                assert_eq!(way.needs[0].name(), "ext4_init_io_end", "{name}: births come first");
-                assert!(way.needs.iter().all(|need| !need.name().is_empty()), "{name}");
-            }
-        }
-        assert!(Suppressed::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
-    }
-
-    fn armed(witnesses: &Witnesses) -> Vec<&'static str> {
-        let mut detectors = Detectors::new();
-        detectors.arm(witnesses);
-        let armed = Rule::ALL.iter().filter(|rule| detectors.is_armed(**rule));
-        armed.map(|rule| rule.label()).collect()
-    }
-
-    #[test]
-    fn each_back_end_arms_the_rules_that_it_can_serve() {
-        let all: Vec<_> = Rule::ALL.iter().map(|rule| rule.label()).collect();
-        assert_eq!(armed(&Witnesses::all_by(Backend::Fentry)), all);
-        let raw = armed(&Witnesses::all_by(Backend::RawTracepoint));
-        assert_eq!(raw, ["double_process", "use_after_release", "bad_reference"]);
-        assert!(armed(&Witnesses::all_by(Backend::Kprobe)).is_empty());
-        assert!(armed(&Witnesses::NONE).is_empty());
-    }
-
-    #[test]
-    fn back_ends_are_mixed_witness_by_witness() {
-        let mut mixed = Witnesses::all_by(Backend::Fentry);
-        mixed.set(Witness::Claim, None);
-        mixed.set(Witness::Birth, Some(Backend::RawTracepoint));
-        // The cores take nothing from a raw tracepoint.
-        let all = Rule::ALL.iter().filter(|rule| **rule != Rule::OracleDivergence);
-        assert_eq!(armed(&mixed), all.map(|rule| rule.label()).collect::<Vec<_>>());
-        mixed.set(Witness::Birth, Some(Backend::Kprobe));
-        assert!(armed(&mixed).is_empty());
-        mixed = Witnesses::all_by(Backend::Fentry);
-        mixed.set(Witness::Put, Some(Backend::Kprobe));
-        assert_eq!(armed(&mixed), ["release_twice", "use_after_release", "bad_reference"]);
-    }
-
-    #[test]
-    fn where_no_core_describes_the_kernel_only_their_rule_is_off() {
-        let mut detectors = Detectors::new();
-        detectors.describe_kernel(false);
-        detectors.arm(&Witnesses::all_by(Backend::Fentry));
-        for rule in Rule::ALL {
-            let is_theirs = *rule == Rule::OracleDivergence;
-            assert_eq!(detectors.is_armed(*rule), !is_theirs, "{rule:?}");
-            assert_eq!(detectors.lacks(*rule, Lack::Generation), is_theirs, "{rule:?}");
-        }
-        detectors.describe_kernel(true);
-        assert!(detectors.is_armed(Rule::OracleDivergence));
-    }
-
-    #[test]
-    fn a_rule_tells_why_it_is_off_or_watches_in_part() {
-        let lacks = |witnesses: &Witnesses, rule| {
-            let mut detectors = Detectors::new();
-            detectors.arm(witnesses);
-            let lacks = Lack::ALL.into_iter().filter(|lack| detectors.lacks(rule, *lack));
-            lacks.map(Lack::label).collect::<Vec<_>>()
-        };
-        let fentry = Witnesses::all_by(Backend::Fentry);
-        assert!(Rule::ALL.iter().all(|rule| lacks(&fentry, *rule).is_empty()));
-        let raw = Witnesses::all_by(Backend::RawTracepoint);
-        assert_eq!(lacks(&raw, Rule::ReleaseTwice), ["backend"]);
-        assert_eq!(lacks(&raw, Rule::BadReference), ["backend"]);
-        assert_eq!(lacks(&Witnesses::NONE, Rule::BadReference), ["probe_missing"]);
-        let mut detectors = Detectors::new();
-        detectors.believe_layout(false);
-        detectors.arm(&fentry);
-        assert!(Rule::ALL.iter().all(|rule| !detectors.is_armed(*rule)));
-        assert!(Rule::ALL.iter().all(|rule| detectors.lacks(*rule, Lack::Layout)));
-        let mut some = fentry;
-        some.set(Witness::Release, None);
-        some.set(Witness::Put, Some(Backend::Kprobe));
-        assert_eq!(lacks(&some, Rule::DoubleProcess), ["probe_missing", "kprobe"]);
-    }
-}
+mod tests;

@@ -20,9 +20,10 @@ pub use report::{
 };
 
 use crate::{
-    detect::{DETECTORS, Detectors, Lack, Need},
+    detect::{self, DETECTORS, Detectors, Need},
     event::Backend,
     oracle::in_step::Protocol,
+    pipeline::kernel_facts::{self, Evidence},
     probes::{self, Hook, PROBES, Presence, Witness},
     source::kernel::{Absence, Verdict, brief, refusal_hint},
     witnesses::Witnesses,
@@ -267,14 +268,11 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
         .zip(probes)
         .filter(|(_, probe)| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded));
     let witnesses = Witnesses::of(attached.map(|(row, _)| row));
+    let known = facts_known(facts, probes, &witnesses);
     let mut detectors = Detectors::new();
     detectors.arm(&witnesses);
+    detectors.know(known);
     let tried = !matches!(facts.attempt, Attempt::Skipped | Attempt::NotPermitted(_));
-    let protocol = Protocol::of(facts.release.as_bytes());
-    detectors.describe_kernel(match tried {
-        true => protocol.is_described(witnesses.sees(Witness::Claim)),
-        false => protocol != Protocol::Unknown,
-    });
     let names = |needs: &mut dyn Iterator<Item = Need>| {
         let mut names: Vec<_> = needs.map(|need| need.name().to_owned()).collect();
         names.dedup();
@@ -284,18 +282,18 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
         .iter()
         .map(|detector| {
             let needs = detector.needs().iter().copied();
-            let mut lacks =
-                names(&mut needs.clone().filter(|need| tried && !need.is_met(&witnesses)));
-            if detectors.lacks(detector.rule, Lack::Generation) {
-                lacks.push("a reference core that fits what this kernel shows".to_owned());
-            }
+            let unmet = |need: &Need| !need.is_met(&witnesses);
+            let lacks = names(
+                &mut needs.clone().filter(|need| tried && (unmet(need) || !need.is_known(known))),
+            );
+            let all_met = !needs.clone().any(|need| unmet(&need));
             Rule {
                 rule: detector.rule.label().to_owned(),
                 claim: detector.claim.to_owned(),
                 needs: names(&mut needs.clone()),
                 verdict: match (tried, detectors.is_armed(detector.rule)) {
                     (false, _) => Arming::NotTried,
-                    (true, true) if lacks.is_empty() => Arming::Armed,
+                    (true, true) if all_met => Arming::Armed,
                     (true, true) => Arming::InPart,
                     (true, false) => Arming::Off,
                 },
@@ -303,6 +301,26 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
             }
         })
         .collect()
+}
+
+/// What the pipeline will know of this kernel, by the release that it is told and by its probes.
+fn facts_known(facts: &Facts, probes: &[Probe], witnesses: &Witnesses) -> detect::Facts {
+    let enciphered = PROBES.iter().zip(probes).any(|(row, probe)| {
+        row.witness == Witness::AttachEnciphered && probe.verdict != ProbeVerdict::NotNeeded
+    });
+    let by_fentry = witnesses.get(Witness::AttachEnciphered) == Some(Backend::Fentry);
+    let protocol = Protocol::of(facts.release.as_bytes());
+    let core_described = match facts.attempt {
+        Attempt::Skipped | Attempt::NotPermitted(_) => protocol != Protocol::Unknown,
+        _ => protocol.is_described(witnesses.sees(Witness::Claim)),
+    };
+    kernel_facts::known(Evidence {
+        release: Some(&facts.release),
+        claims_seen: witnesses.sees(Witness::Claim),
+        failed_flag_seen: false,
+        bios_unseen: enciphered && !by_fentry,
+        core_described,
+    })
 }
 
 /// What to do, where one cause is behind everything that is missing.

@@ -211,6 +211,8 @@ pub enum Body {
     BioEnd {
         bio: BioAddr,
         status: u32,
+        /// Its `bi_end_io` is gone: it had ended before.
+        ended_before: bool,
         seen: Seen,
     },
     Put(Seen),

@@ -207,7 +207,7 @@ pub fn tell(upstream: &Upstream, functions: Option<Functions>) -> Told {
         None => format!("upstream {upstream}"),
     };
     let mut evidence = vec![format!("release table: {built} is {}", join(&generations))];
-    if upstream.series > CHECKED_MAX {
+    if !is_checked(upstream) {
         let (major, minor) = CHECKED_MAX;
         evidence.push(format!("newer than {major}.{minor}, the newest that was checked"));
     }
@@ -219,6 +219,11 @@ pub fn tell(upstream: &Upstream, functions: Option<Functions>) -> Told {
         evidence.push("not a plain upstream release: its builder may have backported".to_owned());
     }
     Told { generations, evidence }
+}
+
+/// Is it of a series whose completion core was looked at, or of an older one?
+pub fn is_checked(upstream: &Upstream) -> bool {
+    upstream.series <= CHECKED_MAX
 }
 
 /// The generations as one text, `G4c or G4d`.

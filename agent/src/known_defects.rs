@@ -82,7 +82,7 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             certain(Version(6, 7, 0), Version(6, 12, 31)),
             certain(Version(6, 13, 0), Version(6, 14, 9)),
         ],
-        seen_by: SeenBy::Nothing("no rule compares a failed bio with the conversion yet"),
+        seen_by: SeenBy::Rule(Rule::ConvertAfterFailedWrite),
     },
     Defect {
         fix: Some("2f94b537c48d"),
@@ -95,7 +95,7 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             perhaps(Version(6, 12, 31), Version(6, 13, 0)),
             perhaps(Version(6, 14, 9), Version(6, 15, 0)),
         ],
-        seen_by: SeenBy::Nothing("no rule compares a failed bio with the conversion yet"),
+        seen_by: SeenBy::Rule(Rule::ConvertAfterFailedWrite),
     },
     Defect {
         fix: None,
@@ -108,7 +108,7 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             perhaps(Version(6, 12, 31), Version(6, 13, 0)),
             perhaps(Version(6, 14, 9), NO_END),
         ],
-        seen_by: SeenBy::Nothing("no rule compares flags between probes yet"),
+        seen_by: SeenBy::Rule(Rule::LostFlagUpdate),
     },
     Defect {
         fix: Some("745f17a4166e"),
@@ -119,7 +119,9 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             perhaps(Version(5, 5, 0), Version(6, 6, 0)),
             certain(Version(6, 6, 0), Version(6, 6, 3)),
         ],
-        seen_by: SeenBy::Nothing("no rule follows the reserved journal handle yet"),
+        seen_by: SeenBy::Nothing(
+            "one that never had a handle is not told from one on a file system without a journal",
+        ),
     },
     Defect {
         fix: Some("1308255bbf84"),

@@ -32,6 +32,7 @@ mod io_end;
 mod levels;
 mod model;
 mod sight;
+mod snapshots;
 mod state;
 mod step;
 mod summary;
@@ -52,6 +53,7 @@ pub use gap::{Gap, Gaps, Irregular};
 pub use history::{Told, ToldImage};
 pub use io_end::{IoEnd, IoEndId, Phases};
 pub use model::{COUNT_SANE_MAX, FLAG_FAILED, FLAG_UNWRITTEN};
+pub use snapshots::{Flag, Snapshots};
 pub use state::{Move, State, TRANSITIONS, transition};
 pub use step::{IoEndStep, Step};
 pub use summary::{InFlight, Level, Orphan, Summary, Table};
@@ -163,8 +165,9 @@ impl Lifecycle {
                     self.open_bio(bio, io_end, bytes);
                 }
             }
-            Body::BioEnd { status, seen, .. } => {
-                let live = self.moved(stamp, Deed::seen(Act::BioEnd, &seen, 0), sink);
+            Body::BioEnd { status, ended_before, seen, .. } => {
+                let deed = Deed::seen(Act::BioEnd, &seen, i64::from(status));
+                let live = self.moved(stamp, Deed { ended_before, ..deed }, sink);
                 self.summary.bios_failed += u64::from(live && status != 0);
             }
             Body::BioDone { bio, part_bytes, status, seen } => {
@@ -301,7 +304,7 @@ impl Lifecycle {
 
     /// Was it alive?
     fn moved(&mut self, stamp: &Stamp, deed: Deed<'_>, sink: &mut impl FnMut(Step<'_>)) -> bool {
-        let Deed { act, io_end: addr, image, ret } = deed;
+        let Deed { act, io_end: addr, image, ret, ended_before } = deed;
         let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return false };
         let in_run = matches!(act, Act::Claim | Act::ConvertBegin | Act::Listed);
         let run = if in_run { self.workers.run_of(stamp.task.tid) } else { None };
@@ -310,7 +313,8 @@ impl Lifecycle {
         if changed && object.note_gap(Gap::ProbesChanged) {
             self.summary.incomplete[Gap::ProbesChanged as usize] += 1;
         }
-        let outcome = object.apply(Input { stamp, act, image, ret, sight: self.sight, run });
+        let sight = self.sight;
+        let outcome = object.apply(Input { stamp, act, image, ret, ended_before, sight, run });
         self.summary.note_gaps(outcome.new_gaps);
         self.summary.irregular_steps += u64::from(outcome.irregular.is_some());
         sink(Step::IoEndMoved(IoEndStep {
@@ -320,6 +324,7 @@ impl Lifecycle {
             action: outcome.action,
             stamp: *stamp,
             image: image.copied(),
+            earlier: outcome.earlier,
             irregular: outcome.irregular,
         }));
         if outcome.before == State::Released {

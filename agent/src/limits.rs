@@ -39,7 +39,7 @@ macro_rules! limits {
 limits! {
     IO_ENDS_MAX, "io_ends_max" = 32_768, "A saturated device of 4 MiB io_ends has 128 GiB in flight before it is reached; 9 MiB of objects.", "endiod_events_lost_total{stage=table,reason=io_ends}";
     TOMBSTONES_MAX, "tombstones_max" = 2_048, "Use after release follows the release within the run of a work item; 2,048 later releases cover it.", "none: the oldest is forgotten, as the rules state";
-    HISTORY_LEN, "history_len" = 10, "The last ten steps show both parties of every rule and keep an object within 300 bytes.", "history_skipped of the finding";
+    HISTORY_LEN, "history_len" = 10, "The last ten steps show both parties of every rule and keep an object within 304 bytes.", "history_skipped of the finding";
     WORKERS_MAX, "workers_max" = 256, "The conversion queue has max_active 1 (3.11 to 7.3), so one open run per mounted ext4.", "endiod_events_lost_total{stage=table,reason=workers}";
     BIOS_MAX, "bios_max" = 32_768, "Bios that a device has not done, where it is seen part by part: sixteen NVMe queues of depth 1,024, twice.", "endiod_events_lost_total{stage=table,reason=bios}";
     DIRECT_IOS_MAX, "direct_ios_max" = 16_384, "Sixteen NVMe queues of depth 1,024.", "endiod_events_lost_total{stage=table,reason=direct_ios}";

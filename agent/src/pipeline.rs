@@ -8,6 +8,7 @@
 //!
 //! It knows time, loss and names from records alone, so a recording gives what the live stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
 
+pub(crate) mod kernel_facts;
 mod meter;
 mod names;
 mod onlooker;
@@ -37,6 +38,7 @@ use crate::{
     witnesses::Witnesses,
 };
 
+use kernel_facts::Evidence;
 use meter::Meter;
 use onlooker::Nobody;
 use stream::{ProbeFate, Totals};
@@ -104,6 +106,8 @@ pub struct Pipeline {
     release: Option<Name<64>>,
     /// What is watched if not the kernel's ext4, one of `wire::subject`.
     subject: Option<u64>,
+    /// An io_end showed that the kernel has the FAILED flag.
+    failed_flag_seen: bool,
     device_names: BTreeMap<DevId, Name<32>>,
     attached: Vec<ProbeId>,
 }
@@ -124,6 +128,7 @@ impl Pipeline {
             key: AddressKey(0),
             release: None,
             subject: None,
+            failed_flag_seen: false,
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
         }
@@ -210,11 +215,17 @@ impl Pipeline {
             self.detectors.hear(self.oracle.said());
         }
         let Pipeline { lifecycle, detectors, meter, .. } = self;
+        let mut shows_failed_flag = false;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
             meter.step(&step);
             onlooker.step(&step);
+            shows_failed_flag |= step.shows_failed_flag();
         });
+        if shows_failed_flag && !std::mem::replace(&mut self.failed_flag_seen, true) {
+            self.facts_changed();
+            self.show_arming();
+        }
         self.about_the_stream(event, onlooker);
         onlooker.event(event);
     }
@@ -225,10 +236,13 @@ impl Pipeline {
                 self.begin_stream();
                 self.release = Some(release);
                 self.subject = None;
+                self.failed_flag_seen = false;
                 self.key = AddressKey(hash_key);
+                self.facts_changed();
             }
             Body::Config { key: config_key::SUBJECT, value } => {
                 self.subject = Some(value).filter(|value| *value != subject::EXT4);
+                self.facts_changed();
             }
             Body::Slice { .. } => self.sequences.start_anywhere(),
             Body::Device { dev, name } => self.name_device(dev, name),
@@ -261,7 +275,6 @@ impl Pipeline {
         let streams: Vec<_> = self.cpus().collect();
         self.totals.restart(streams.into_iter());
         self.sequences.restart();
-        self.detectors.describe_kernel(self.oracle.is_described());
         if self.attached.is_empty() {
             return;
         }
@@ -319,7 +332,12 @@ impl Pipeline {
     fn attach(&mut self, probe: ProbeId, backend: Option<Backend>, failed: bool) {
         self.totals.probe(probe, ProbeFate::of(backend, failed));
         let (Some(row), Some(backend)) = (probes::probe(probe), backend) else {
-            return self.bios_changed(&self.witnesses());
+            self.facts_changed();
+            // Until one is attached nothing is shown as armed.
+            if !self.attached.is_empty() {
+                self.show_arming();
+            }
+            return;
         };
         self.meter.probe(probe, row.function, backend.label());
         if !self.attached.contains(&probe) {
@@ -337,13 +355,12 @@ impl Pipeline {
     /// What is witnessed has changed: for the model, the rules and the rows that can be filled.
     fn probes_changed(&mut self) {
         let witnesses = self.witnesses();
-        self.bios_changed(&witnesses);
         self.lifecycle.set_witnesses(&witnesses);
         self.oracle.set_claim_probe(witnesses.sees(Witness::Claim));
         self.oracle.set_witnessed(oracle_can_judge(&witnesses));
-        self.detectors.describe_kernel(self.oracle.is_described());
         self.detectors.arm(&witnesses);
         self.meter.observe(&witnesses);
+        self.facts_changed();
         self.show_arming();
     }
 
@@ -357,12 +374,22 @@ impl Pipeline {
         Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)))
     }
 
-    /// Whether all bios are seen attached may have changed.
-    fn bios_changed(&mut self, witnesses: &Witnesses) {
+    /// What is known of the kernel may have changed, and so which rules are armed.
+    fn facts_changed(&mut self) {
+        let witnesses = self.witnesses();
         let release = self.release.map(|release| release.to_string());
         let fate = self.totals.fate(ENCIPHERED.0);
         let by = witnesses.get(Witness::AttachEnciphered);
-        self.oracle.set_bios_unseen(bios_unseen(fate, by, release.as_deref()));
+        let bios_unseen = bios_unseen(fate, by, release.as_deref());
+        self.oracle.set_bios_unseen(bios_unseen);
+        self.detectors.know(kernel_facts::known(Evidence {
+            // What is watched in ext4's place is no part of that release.
+            release: release.as_deref().filter(|_| self.subject.is_none()),
+            claims_seen: witnesses.sees(Witness::Claim),
+            failed_flag_seen: self.failed_flag_seen,
+            bios_unseen,
+            core_described: self.oracle.is_described(),
+        }));
     }
 }
 

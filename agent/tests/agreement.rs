@@ -13,7 +13,7 @@ use endiod::{
     pipeline::{Pipeline, names},
     probes::PROBES,
     report::Summary,
-    source::sim::{Chosen, Faults, Half, Options, Simulated, Slip, World, simulate},
+    source::sim::{Chosen, Faults, Half, Options, Release, Simulated, Slip, World, simulate},
 };
 use endiod_wire::wire::{
     AGENT_CPU, Attach, Config, Header, Host, Record as _, backend, bytes_of, config_key, context,
@@ -29,6 +29,19 @@ const LOSSY: [Faults; 5] = [
     Faults { lost: 500, cut: 0, doubled: 0, exchanged: 0 },
     Faults { lost: 0, cut: 5, doubled: 5, exchanged: 500 },
     Faults { lost: 20, cut: 20, doubled: 20, exchanged: 1000 },
+];
+
+/// Rules that no slip breaks: the traces under `tests/data` do, and the saboteur in guests.
+const NO_SLIP: [&str; 9] = [
+    "bad_linkage",
+    "unknown_flag_bits",
+    "lost_flag_update",
+    "unlocked_flag_write",
+    "convert_after_failed_write",
+    "leaked_handle",
+    "missing_bio",
+    "convert_in_irq",
+    "worker_freed_in_use",
 ];
 
 struct Told {
@@ -48,12 +61,17 @@ fn run(world: World, seed: u64, faults: Faults) -> Told {
 }
 
 impl Told {
-    /// What the detectors found: (rule, object).
+    /// What the detectors found: (rule, object). Kernels without FAILED convert after a failed write: a
+    /// known defect of theirs and no breach of this world's.
     fn found(&self) -> BTreeSet<(String, String)> {
         let text =
             |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap().to_owned();
+        let without_failed = self.simulated.derived.release == Release::V5_10;
         let findings = self.summary.findings.iter();
-        findings.map(|finding| (text(finding, "rule"), text(finding, "object"))).collect()
+        findings
+            .map(|finding| (text(finding, "rule"), text(finding, "object")))
+            .filter(|(rule, _)| !without_failed || rule != "convert_after_failed_write")
+            .collect()
     }
 
     fn objects(&self) -> usize {
@@ -65,7 +83,7 @@ impl Told {
     }
 
     fn is_silent(&self) -> bool {
-        self.summary.findings.is_empty() && self.summary.diverged() == 0
+        self.found().is_empty() && self.summary.diverged() == 0
     }
 
     /// Every event of an io_end was judged, or told as one that was not.
@@ -105,18 +123,23 @@ fn nothing_is_said_of_a_kernel_that_keeps_its_protocol_at_any_loss() {
 
 #[test]
 fn every_free_in_use_of_the_unfixed_core_is_found_by_oracle_and_detectors() {
-    let mut breaches = 0;
+    let (mut breaches, mut freed_in_use) = (0, 0);
     for seed in 0..SEEDS {
         let told = run(World::CompletedList(Half::UNFIXED), seed, Faults::default());
         let expected = told.simulated.breaches;
         assert_eq!(told.diverged("completed_list"), expected, "{}", told.command);
         assert_eq!(told.objects() as u64, expected, "{:?}\n{}", told.found(), told.command);
+        freed_in_use +=
+            told.found().iter().filter(|(rule, _)| rule == "worker_freed_in_use").count();
         // It is the free that no run has, not what the flusher does afterwards.
         for divergence in &told.summary.divergences {
             assert!(divergence.contains("no run with release"), "{divergence}\n{}", told.command);
         }
         breaches += expected;
     }
+    // The others were freed before the claim itself, which then comes to the dead.
+    println!("{freed_in_use} of {breaches} while the claim was seen");
+    assert!(freed_in_use as u64 * 2 > breaches, "{freed_in_use} of {breaches}");
     assert!(breaches > 50, "only {breaches} breaches");
 }
 
@@ -160,9 +183,10 @@ fn every_slip_is_found_by_the_oracle_and_each_detector_fires() {
         }
         assert!(breaches > 10, "{slip:?}: only {breaches} breaches");
     }
-    let all: BTreeSet<_> =
-        endiod::detect::Rule::ALL.iter().map(|rule| rule.label().to_owned()).collect();
-    assert_eq!(rules, all, "a rule never fired");
+    let broken = |rule: &&str| !NO_SLIP.contains(rule);
+    let all = endiod::detect::Rule::ALL.iter().map(|rule| rule.label()).filter(broken);
+    let all: BTreeSet<_> = all.map(str::to_owned).collect();
+    assert_eq!(rules, all, "a rule never fired, or one that no slip breaks");
 }
 
 /// What is told under loss is true: of no more objects than broke the protocol.
@@ -228,7 +252,8 @@ fn one_probe_by_another_back_end_and_the_oracle_cannot_tell() {
 fn a_stream_that_says_replica_is_judged_by_the_core_of_2012_on_whatever_kernel() {
     let faults = Faults::default();
     let world = World::CompletedList(Half::UNFIXED);
-    let simulated = simulate(&Options { world, seed: 1, lives: LIVES, faults });
+    let simulated =
+        simulate(&Options { world, seed: 1, lives: LIVES, chosen: Chosen::default(), faults });
     let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
     for record in &simulated.records {
         let mut record = record.clone();

@@ -283,7 +283,12 @@ fn insertion(life: &Life, kind: &str, place: usize, random: &mut Random) -> Opti
         "birth" => Body::IoEndBirth { io_end, inode, id },
         "range" => Body::RangeAdded { io_end, failed: false },
         "attach" => life.events.iter().find(|it| matches!(it.body, Body::BioAttach { .. }))?.body,
-        "bio_end" => Body::BioEnd { bio: endiod::event::BioAddr(1), status: 0, seen: near },
+        "bio_end" => Body::BioEnd {
+            bio: endiod::event::BioAddr(1),
+            status: 0,
+            ended_before: false,
+            seen: near,
+        },
         "put" => Body::Put(near),
         "put_defer" => Body::PutDefer(near),
         "claim" => Body::Claim(near),

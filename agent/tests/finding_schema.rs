@@ -10,7 +10,7 @@ mod notation;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use endiod::{
-    detect::{Confidence, DETECTORS, Detectors, Rule},
+    detect::{Confidence, DETECTORS, Detectors, Fact, Facts, Rule},
     event::Backend,
     finding::{AddressKey, Finding},
     lifecycle::{Act, Capacities, Lifecycle, State},
@@ -156,6 +156,10 @@ fn findings(fixture: &str) -> Vec<Value> {
                     ["kernel", release] => oracle = Some(cores::cores(release, false)),
                     ["witnesses", "raw_tp"] => {
                         witnesses = Witnesses::all_by(Backend::RawTracepoint);
+                    }
+                    ["unknown", "FailedFlag"] => {
+                        let facts = Facts::NONE.with(Fact::NoOtherFlags, true);
+                        detectors.know(facts.with(Fact::AllBiosSeen, true));
                     }
                     _ => panic!("{fixture}: {words:?}"),
                 }

@@ -24,7 +24,7 @@ mod world;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use endiod::detect::{DETECTORS, Detectors, Rule, Suppressed};
+use endiod::detect::{DETECTORS, Detectors, Fact, Facts, Rule, Suppressed};
 use endiod::event::{Backend, Event, IoEndAddr, Nanos};
 use endiod::finding::{AddressKey, Finding};
 use endiod::lifecycle::{
@@ -40,6 +40,7 @@ use notation::Line;
 struct Core {
     lifecycle: Lifecycle,
     witnesses: Witnesses,
+    facts: Facts,
     detectors: Detectors,
     /// Where the trace names a kernel.
     oracle: Option<Oracle>,
@@ -57,6 +58,7 @@ impl Core {
         Core {
             lifecycle,
             witnesses,
+            facts: Facts::ALL,
             detectors: Detectors::new(),
             oracle: None,
             text: String::new(),
@@ -66,7 +68,7 @@ impl Core {
     }
 
     fn observe(&mut self, event: &Event) {
-        let Core { lifecycle, detectors, oracle, text, findings, last, witnesses: _ } = self;
+        let Core { lifecycle, detectors, oracle, text, findings, last, .. } = self;
         *last = event.stamp.at;
         if let Some(oracle) = oracle {
             oracle.observe(event);
@@ -97,6 +99,11 @@ impl Core {
                 let has_claim = self.witnesses.sees(Witness::Claim);
                 self.oracle = Some(cores::cores(release, has_claim));
             }
+            ["unknown", fact] => {
+                let known = Fact::ALL.into_iter().filter(|it| format!("{it:?}") != *fact);
+                assert_eq!(known.clone().count() + 1, Fact::ALL.len(), "no fact {fact}");
+                self.facts = known.fold(Facts::NONE, |facts, it| facts.with(it, true));
+            }
             ["note_loss"] => self.detectors.note_loss(),
             ["finish"] => self.detectors.finish(),
             ["io_ends" | "bios", _] => {}
@@ -104,9 +111,12 @@ impl Core {
         }
         self.lifecycle.set_witnesses(&self.witnesses);
         self.detectors.arm(&self.witnesses);
-        if let Some(oracle) = &self.oracle {
-            self.detectors.describe_kernel(oracle.is_described());
-        }
+        let described = self.oracle.as_ref().is_none_or(Oracle::is_described);
+        let facts = Fact::ALL.into_iter().fold(Facts::NONE, |facts, fact| {
+            let holds = fact != Fact::CoreDescribed || described;
+            facts.with(fact, holds && self.facts.hold(fact))
+        });
+        self.detectors.know(facts);
     }
 
     /// Totals that are not zero, and what is in flight.

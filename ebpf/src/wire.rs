@@ -67,6 +67,8 @@ pub mod valid {
     pub const LAYOUT_FITS: u32 = 1 << 5;
     /// Where the layout of io_ends is assumed: this one has another.
     pub const LAYOUT_MISFIT: u32 = 1 << 6;
+    /// The bio's `bi_end_io` is NULL: `ext4_end_bio` clears it, so it has been there with it before.
+    pub const ENDED_BEFORE: u32 = 1 << 7;
 }
 
 /// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.

@@ -33,6 +33,7 @@ pub(super) const DETECTOR: Detector = Detector {
             check: done_without_reference,
         },
     ],
+    despite: &[],
     sound: "D3: the caller's own reference keeps the count at 1 or more until it drops it, which \
             is after the probe has read it; block_rq_complete and block_bio_complete come before \
             bi_end_io, for each part of a bio, so the bio still has its own. D4: ext4_end_io_end, the conversion and the release \

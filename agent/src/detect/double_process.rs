@@ -45,6 +45,7 @@ pub(super) const DETECTOR: Detector = Detector {
             check: listed_again,
         },
     ],
+    despite: &[],
     sound: "D1: one incarnation has one claim, made by the one task that took it off the list or \
             dropped its last reference; claims, conversions and releases of an incarnation are in \
             program order of that task, so no exchange between CPUs makes a second one. D6: the \

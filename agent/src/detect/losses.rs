@@ -55,7 +55,8 @@ fn hides(bound: ProgramBound) -> &'static [Witness] {
 
 /// Does what needs that rest on what is hidden beyond the bound?
 fn touches(bound: ProgramBound, needs: &[Need]) -> bool {
-    needs.iter().any(|need| hides(bound).contains(&need.witness()))
+    let mut witnesses = needs.iter().filter_map(|need| need.witness());
+    witnesses.any(|witness| hides(bound).contains(&witness))
 }
 
 /// The latest loss of each cause.

@@ -8,7 +8,7 @@
 //! the step of the same event, which lends object, parties and history. This rule must never share code
 //! with the oracle beyond its words.
 
-use super::{Charge, Confidence, Detector, Need, Rule, Way};
+use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
 use crate::lifecycle::{IoEndStep, State};
 use crate::oracle::in_step::{Judge, Said};
 use crate::probes::Witness;
@@ -26,10 +26,12 @@ pub(super) const DETECTOR: Detector = Detector {
             Need::function(Witness::ConvertBegin),
             Need::function(Witness::ConvertEnd),
             Need::function(Witness::Release),
+            Need::fact(Fact::CoreDescribed),
         ],
         fixture: "oracle_divergence.trace",
         check: |_| None,
     }],
+    despite: &[],
     sound: "each core keeps every state that explains what was seen, widened by every step that no probe \
             sees; in every interleaving of small worlds of a sound core the set is never empty, which a \
             test explores; and nothing is judged of a life that a loss may have touched, of a kernel that \

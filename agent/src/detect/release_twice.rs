@@ -21,6 +21,7 @@ pub(super) const DETECTOR: Detector = Detector {
         fixture: "release_twice.trace",
         check,
     }],
+    despite: &[],
     sound: "every birth is the allocation in ext4_init_io_end or its exit, before anyone else could reach the \
             object, and a release is recorded before the memory is freed: two releases without \
             a birth between them are of one incarnation unless that birth was lost, and a loss \

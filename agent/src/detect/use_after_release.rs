@@ -38,6 +38,7 @@ pub(super) const DETECTOR: Detector = Detector {
             check: done_without_reference,
         },
     ],
+    despite: &[],
     sound: "whoever ranges, attaches, ends a bio or puts holds a reference, so does a bio that the \
             device is done with (the tracepoints are before bi_end_io), what is on a worker's list \
             is taken off before its release, and whoever claims or converts holds the claim; ext4_release_io_end is entered only without either. Each \

@@ -37,6 +37,24 @@ rules! {
     UseAfterRelease = "use_after_release",
     /// A reference is used that does not exist, or work begins while some do.
     BadReference = "bad_reference",
+    /// A list or a bio's end contradicts the state.
+    BadLinkage = "bad_linkage",
+    /// The flag has bits that mean nothing.
+    UnknownFlagBits = "unknown_flag_bits",
+    /// A bit of the flag was lost.
+    LostFlagUpdate = "lost_flag_update",
+    /// The flag was written while nobody may.
+    UnlockedFlagWrite = "unlocked_flag_write",
+    /// Extents are converted after a failed write.
+    ConvertAfterFailedWrite = "convert_after_failed_write",
+    /// The journal handle was lost.
+    LeakedHandle = "leaked_handle",
+    /// Bios attached and ended do not add up.
+    MissingBio = "missing_bio",
+    /// A conversion runs in an interrupt.
+    ConvertInIrq = "convert_in_irq",
+    /// An incarnation is freed while another task processes it.
+    WorkerFreedInUse = "worker_freed_in_use",
     /// A reference core has no run with what was seen.
     OracleDivergence = "oracle_divergence",
 }

@@ -71,19 +71,23 @@ pub(super) struct Deed<'a> {
     pub(super) act: Act,
     pub(super) io_end: IoEndAddr,
     pub(super) image: Option<&'a IoEndImage>,
-    /// A failed range, the errno of a conversion, a bio whose last part is done; else 0.
+    /// A failed range, the errno of a conversion, the status of a bio that ended, a bio whose last part
+    /// is done; else 0.
     pub(super) ret: i64,
+    /// A bio ends whose `bi_end_io` is gone.
+    pub(super) ended_before: bool,
 }
 
 impl<'a> Deed<'a> {
     /// Of an io_end without its bytes.
     pub(super) fn unseen(act: Act, io_end: IoEndAddr, ret: i64) -> Self {
-        Deed { act, io_end, image: None, ret }
+        Deed { act, io_end, image: None, ret, ended_before: false }
     }
 
     /// Of an io_end with its bytes, if they could be read.
     pub(super) fn seen(act: Act, seen: &'a Seen, ret: i64) -> Self {
-        Deed { act, io_end: seen.io_end, image: seen.image.as_ref(), ret }
+        let image = seen.image.as_ref();
+        Deed { act, io_end: seen.io_end, image, ret, ended_before: false }
     }
 
     /// Of the events that are an act and nothing else.

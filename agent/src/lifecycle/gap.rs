@@ -74,8 +74,16 @@ impl Gaps {
         self.0 |= 1 << gap as u8;
     }
 
-    pub(super) fn without(self, other: Gaps) -> Gaps {
+    pub(crate) fn without(self, other: Gaps) -> Gaps {
         Gaps(self.0 & !other.0)
+    }
+}
+
+impl FromIterator<Gap> for Gaps {
+    fn from_iter<I: IntoIterator<Item = Gap>>(gaps: I) -> Self {
+        let mut all = Gaps::default();
+        gaps.into_iter().for_each(|gap| all.insert(gap));
+        all
     }
 }
 
@@ -94,6 +102,8 @@ pub enum Irregular {
     ForeignClaim,
     /// It is on the list in a second run of the worker.
     ListedAgain,
+    /// A bio of it ends that had ended before.
+    EndedBefore,
 }
 
 impl Irregular {
@@ -106,6 +116,7 @@ impl Irregular {
             Irregular::SecondConversion => "second_conversion",
             Irregular::ForeignClaim => "foreign_claim",
             Irregular::ListedAgain => "listed_again",
+            Irregular::EndedBefore => "ended_before",
         }
     }
 }

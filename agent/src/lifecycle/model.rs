@@ -27,6 +27,7 @@ use super::gap::{Gap, Gaps, Irregular};
 use super::history::Since;
 use super::io_end::{IoEnd, mark};
 use super::sight::Sight;
+use super::snapshots::Snapshots;
 use super::state::{self, Move, State};
 use crate::event::{Context, IO_END_LIST_VEC_OFFSET, IoEndImage, Stamp};
 
@@ -45,6 +46,8 @@ pub(super) struct Input<'a> {
     pub(super) image: Option<&'a IoEndImage>,
     /// As in [`Deed`](super::act::Deed).
     pub(super) ret: i64,
+    /// As in [`Deed`](super::act::Deed).
+    pub(super) ended_before: bool,
     /// What can be seen at all.
     pub(super) sight: Sight,
     /// The run of `ext4_end_io_rsv_work` that the current task is in.
@@ -56,6 +59,7 @@ pub(super) struct Input<'a> {
 pub(super) struct Outcome {
     pub(super) before: State,
     pub(super) action: Move,
+    pub(super) earlier: Snapshots,
     pub(super) irregular: Option<Irregular>,
     pub(super) new_gaps: Gaps,
 }
@@ -63,12 +67,16 @@ pub(super) struct Outcome {
 impl IoEnd {
     /// Follows one event; the object is in its new state afterwards.
     pub(super) fn apply(&mut self, input: Input<'_>) -> Outcome {
-        let (before, gaps_before) = (self.state, self.gaps);
+        let (before, gaps_before, earlier) = (self.state, self.gaps, self.snapshots);
         if input.image.is_some_and(|image| image.flag & FLAG_FAILED != 0) {
             self.marks |= mark::FAILED;
         }
-        let (action, remark) =
-            if before == State::Released { self.late(input) } else { self.act(input) };
+        let (action, remark) = if before == State::Released {
+            self.late(input)
+        } else {
+            self.snapshots.take(&input);
+            self.act(input)
+        };
         let next = state::transition(before, action);
         let irregular = match next {
             _ if before == State::Adopted => None,
@@ -80,7 +88,7 @@ impl IoEnd {
         }
         self.state = next.unwrap_or_else(|| state::after_irregular(before, action));
         self.tell(input.stamp, input.act, input.image);
-        Outcome { before, action, irregular, new_gaps: self.gaps.without(gaps_before) }
+        Outcome { before, action, earlier, irregular, new_gaps: self.gaps.without(gaps_before) }
     }
 
     /// A tombstone's counters and times stay as they were when it died.
@@ -119,7 +127,7 @@ impl IoEnd {
             Act::BioEnd => {
                 self.last_bio_end_at = now;
                 self.bio_end(input);
-                (Move::BioEnd, None)
+                (Move::BioEnd, input.ended_before.then_some(Irregular::EndedBefore))
             }
             Act::PartDone | Act::BioDone if input.ret != 0 => {
                 self.last_bio_end_at = now;

@@ -8,6 +8,8 @@ use super::direct_io::{DirectIoDone, DirectIoRefused};
 use super::fsync::FsyncDone;
 use super::gap::Irregular;
 use super::io_end::IoEnd;
+use super::model::FLAG_FAILED;
+use super::snapshots::Snapshots;
 use super::state::{Move, State};
 use crate::event::{IoEndImage, Stamp};
 
@@ -33,6 +35,17 @@ pub enum Step<'a> {
     FsyncDone(FsyncDone),
 }
 
+impl Step<'_> {
+    /// Does it show that this kernel has `EXT4_IO_END_FAILED`: an io_end of which a bio failed, and
+    /// which has that bit?
+    pub fn shows_failed_flag(&self) -> bool {
+        let Step::IoEndMoved(moved) = self else { return false };
+        moved.earlier.saw_bio_fail()
+            && moved.before != State::Released
+            && moved.image.is_some_and(|image| image.flag & FLAG_FAILED != 0)
+    }
+}
+
 /// What happened to an io_end.
 #[derive(Clone, Copy)]
 pub struct IoEndStep<'a> {
@@ -48,6 +61,8 @@ pub struct IoEndStep<'a> {
     pub stamp: Stamp,
     /// The object's bytes at that moment.
     pub image: Option<IoEndImage>,
+    /// What was seen of its words before this step.
+    pub earlier: Snapshots,
     /// How it departs from the protocol.
     pub irregular: Option<Irregular>,
 }

@@ -256,7 +256,8 @@ mod tests {
         let stamp = stamp(at);
         let (act, image) = (Act::Release, None);
         let sight = Sight::new(&Witnesses::all_by(Backend::Fentry));
-        let input = Input { stamp: &stamp, act, image, ret: 0, sight, run: None };
+        let input =
+            Input { stamp: &stamp, act, image, ret: 0, ended_before: false, sight, run: None };
         let slot = table.find(IoEndAddr(addr)).expect("it is in the table");
         table.at(slot).apply(input);
         table.bury(slot);

@@ -52,7 +52,7 @@ fn with_tracepoints(events: &[Event], random: &mut Random) -> Vec<Event> {
                 say(Body::IoEndInode { io_end, inode: INODE, id, layout: None });
                 say(Body::BioAttach { io_end, bio, sector, bytes });
             }
-            Body::BioEnd { status, seen: image, bio: _ } => {
+            Body::BioEnd { status, seen: image, bio: _, ended_before: _ } => {
                 let bios = open.iter_mut().find(|(addr, _)| *addr == image.io_end);
                 let bio = bios.and_then(|(_, bios)| bios.pop_front()).unwrap_or(BioAddr(1));
                 let mut done =

@@ -19,6 +19,18 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("bad_reference_put_at_zero.trace", &[ProgramBound::LiveIoEnds]),
     ("oracle_divergence.trace", &[ProgramBound::LiveIoEnds]),
     ("raw_tp_bad_reference_bio.trace", &[ProgramBound::LiveIoEnds, ProgramBound::RequestWalk]),
+    ("bad_linkage_in_flight.trace", &[ProgramBound::LiveIoEnds]),
+    ("unknown_flag_bits.trace", &[ProgramBound::LiveIoEnds]),
+    ("raw_tp_unknown_flag_bits.trace", &[ProgramBound::LiveIoEnds, ProgramBound::RequestWalk]),
+    ("lost_flag_update_failed.trace", &[ProgramBound::LiveIoEnds]),
+    ("lost_flag_update_unwritten.trace", &[ProgramBound::LiveIoEnds]),
+    ("unlocked_flag_write_listed.trace", &[ProgramBound::LiveIoEnds]),
+    ("convert_after_failed_write.trace", &[ProgramBound::LiveIoEnds]),
+    ("convert_after_failed_bio.trace", &[ProgramBound::LiveIoEnds]),
+    ("leaked_handle_released.trace", &[ProgramBound::LiveIoEnds]),
+    ("missing_bio_swallowed.trace", &[ProgramBound::LiveIoEnds]),
+    ("convert_in_irq.trace", &[ProgramBound::LiveIoEnds]),
+    ("worker_freed_in_use.trace", &[ProgramBound::LiveIoEnds]),
 ];
 
 /// A fixture's trace with `line` before its first TICK.

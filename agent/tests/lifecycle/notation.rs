@@ -7,15 +7,16 @@
 //! ```
 //!
 //! Image words, for the acts that carry one: `n=<count>` (default 1), `f=<flag>`, `listed`, `ranged`
-//! (the default when bit 0 of the flag is set), `norange`, `noimage`. An object is a letter and a
+//! (the default when bit 0 of the flag is set), `norange`, `handle`, `noimage`. An object is a letter and a
 //! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. A bio is `bio=<number>`, 0 by default,
 //! of `bytes=<count>`, 4096 by default. A birth without `inode=` cannot tell it, an fsync with
-//! `unranged` its range. Directives, without a time:
+//! `unranged` its range. A bio that ends `again` has lost its `bi_end_io`. Directives, without a time:
 //!
 //! ```text
 //!   !witnesses <back end>              that back end sees all that it can, and no other anything
 //!   !witness <Witness> <back end>      this one is seen by that back end, or by `nobody`
 //!   !kernel <release>                  the reference cores judge it, after the directives above
+//!   !unknown <Fact>                    that the kernel is so is not known
 //!   !claim_probe  !io_ends <capacity>  !bios <capacity>  !note_loss  !finish
 //! ```
 //!
@@ -116,6 +117,7 @@ impl Args<'_> {
             list_prev: if self.has("listed") { 0xbad_0000 } else { addr },
             flag,
             count: self.get("n").unwrap_or(1),
+            handle: if self.has("handle") { 0xbad_2000 } else { 0 },
             vec_next: if ranged { 0xbad_1000 } else { addr + 48 },
             ..IoEndImage::default()
         };
@@ -142,7 +144,10 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
         "birth" => Body::IoEndBirth { io_end: io_end()?, inode, id: args.inode() },
         "range" => Body::RangeAdded { io_end: io_end()?, failed: args.has("failed") },
         "attach" => Body::BioAttach { io_end: io_end()?, bio, sector: 0, bytes: part_bytes },
-        "bio_end" => Body::BioEnd { bio, status: args.number("status"), seen: args.seen()? },
+        "bio_end" => {
+            let (status, ended_before) = (args.number("status"), args.has("again"));
+            Body::BioEnd { bio, status, ended_before, seen: args.seen()? }
+        }
         "put" => Body::Put(args.seen()?),
         "put_defer" => Body::PutDefer(args.seen()?),
         "claim" => Body::Claim(args.seen()?),

@@ -95,6 +95,8 @@ pub(crate) struct World {
     pub(crate) actors: Vec<Actor>,
     pub(crate) random: Random,
     kernel: Kernel,
+    /// Bios may fail.
+    failing: bool,
     data_err_abort: bool,
     unknown_contexts: bool,
     pub(crate) free: Vec<u64>,
@@ -114,6 +116,7 @@ impl World {
             objects: Vec::new(),
             actors: Vec::new(),
             kernel,
+            failing: kernel != Kernel::V6_1 && random.one_in(2),
             data_err_abort: random.one_in(2),
             unknown_contexts: random.one_in(4),
             free: (1..=64).map(|n| 0x1000 * n).collect(),
@@ -196,14 +199,20 @@ impl World {
         if unwritten && self.random.one_in(3) {
             ops.extend([Op::Range(object), Op::SetUnwritten(object)]);
         }
-        let act = if self.random.one_in(2) { Act::Put } else { Act::PutDefer };
+        let act =
+            if self.random.one_in(2) && !self.converts_failed() { Act::Put } else { Act::PutDefer };
         ops.extend([Op::Place(act, object), Op::Read, Op::Drop(act, object)]);
+    }
+
+    /// Does `ext4_put_io_end` convert what failed? Then no legal world puts so.
+    fn converts_failed(&self) -> bool {
+        self.kernel == Kernel::V6_12 && self.failing
     }
 
     /// A bio ends in an interrupt, in another task, or at once in the submitter's own.
     fn bio(&mut self, submitter: usize, object: usize) {
         let mut ops = vec![Op::Place(Act::BioEnd, object), Op::Read];
-        if self.kernel != Kernel::V6_1 && self.random.one_in(4) {
+        if self.failing && self.random.one_in(4) {
             ops.push(Op::SetFailed(object));
         }
         ops.extend([Op::Place(Act::PutDefer, object), Op::Read, Op::Drop(Act::PutDefer, object)]);
@@ -337,13 +346,16 @@ impl World {
         let bio = BioAddr(1);
         let id = Some(InodeId { ino: Ino(7), dev: DevId(254 << 20) });
         self.actors[at].unread = Some(self.events.len());
+        // What the bio's own script does next is what its status says.
+        let fails = matches!(self.actors[at].ops.get(1), Some(Op::SetFailed(_)));
+        let (status, ended_before) = (if fails { 10 } else { 0 }, false);
         self.record(
             at,
             match act {
                 Act::Birth => Body::IoEndBirth { io_end, inode: InodeAddr(7), id },
                 Act::Range => Body::RangeAdded { io_end, failed: false },
                 Act::Attach => Body::BioAttach { io_end, bio, sector: 0, bytes: 4096 },
-                Act::BioEnd => Body::BioEnd { bio, status: 0, seen },
+                Act::BioEnd => Body::BioEnd { bio, status, ended_before, seen },
                 Act::Put => Body::Put(seen),
                 Act::PutDefer => Body::PutDefer(seen),
                 Act::Claim => Body::Claim(seen),

@@ -145,6 +145,9 @@ pub(crate) fn bio_ended(bio: u64) {
         record.bio = bio;
         record.status = u32::from(status.unwrap_or(0));
         record.valid = if status.is_some() { valid::BIO } else { 0 };
+        if read::<u64>(bio, &BIO_BI_END_IO) == Some(0) {
+            record.valid |= valid::ENDED_BEFORE;
+        }
         if read_image(io_end, &mut record.image) {
             record.valid |= valid::IMAGE;
         }

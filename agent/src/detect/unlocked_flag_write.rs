@@ -1,0 +1,81 @@
+//! The flag is written while nobody may write it: the snapshot witness (5.10 to 7.3).
+//!
+//! ```text
+//!   F1   put that reads 1 ──flag──► claim, conversion, release        the same, or without UNWRITTEN
+//!                                                                     at the release
+//!        claim, conversion ──FAILED──► of which no bio failed         set by a stranger
+//! ```
+//!
+//! In these kernels no lock protects the flag: whoever holds a reference may set bits, and once the last
+//! one is dropped only the claimer may write, to clear UNWRITTEN. While it waits on the inode's list, and
+//! between claim and conversion, the flag must stay as it was. In 2012 the same was the lock's business.
+//!
+//! A store enters no function: the writer is not known, and the second party is whose probe saw the
+//! change. This rule must never say who wrote.
+
+use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
+use crate::lifecycle::{Act, FLAG_FAILED, FLAG_UNWRITTEN, Flag, IoEndStep, Irregular, State};
+use crate::probes::Witness;
+
+pub(super) const DETECTOR: Detector = Detector {
+    rule: Rule::UnlockedFlagWrite,
+    claim: "the flag of an io_end was written by someone who had no right to",
+    ways: &[Way {
+        needs: &[
+            Need::any(Witness::Birth),
+            Need::function(Witness::BioEnd),
+            Need::function(Witness::Put),
+            Need::function(Witness::PutDefer),
+            Need::function(Witness::ConvertBegin),
+            Need::function(Witness::Release),
+            Need::fact(Fact::NoOtherFlags),
+        ],
+        fixture: "unlocked_flag_write_listed.trace",
+        check,
+    }],
+    despite: &[],
+    sound: "a put that reads a count of 1 reads the flag in the same eight bytes, and holds the last \
+            reference: no other holder is left who might set a bit, and the next legal write is the \
+            claimer's, after the conversion. FAILED is set by ext4_end_bio alone, for a bio whose failure \
+            its own probe has read just before.",
+    misses: "a write that puts back what was there, or is undone before the next probe; writes after the \
+             release and between a last put that read 2 and the claim; on kernels before 6.15 a write \
+             between the worker's begin and the conversion is not told apart from one on the list",
+};
+
+fn check(step: &IoEndStep<'_>) -> Option<Charge> {
+    let looks = matches!(step.act, Act::Claim | Act::ConvertBegin | Act::Release);
+    let stranger = step.irregular == Some(Irregular::ForeignClaim);
+    let over = match step.before {
+        State::Released | State::Adopted => true,
+        State::Converted => step.act != Act::Release,
+        _ => false,
+    };
+    if !looks || stranger || over {
+        return None;
+    }
+    let flag = Flag::of(&step.image?);
+    if let Some(alone) = step.earlier.alone()
+        && differs(step.act, alone, flag)
+    {
+        return charge(match step.before {
+            State::Claimed | State::Converted => "its flag was written while it was claimed",
+            _ => {
+                "its flag was written after its last reference was dropped, before anyone claimed it"
+            }
+        });
+    }
+    let failed = flag.has(FLAG_FAILED) && !step.earlier.saw_bio_fail();
+    if failed { charge("FAILED is in its flag and no bio of it failed") } else { None }
+}
+
+/// UNWRITTEN alone may be gone at the release.
+fn differs(act: Act, alone: Flag, now: Flag) -> bool {
+    let cleared = act == Act::Release && !now.has(FLAG_UNWRITTEN);
+    let expected = if cleared { alone.without(FLAG_UNWRITTEN) } else { alone };
+    expected != now
+}
+
+fn charge(what: &'static str) -> Option<Charge> {
+    Some(Charge { confidence: Confidence::Certain, what, first: None })
+}

@@ -1,0 +1,87 @@
+//! What is known of the kernel that a stream comes from, beside what is witnessed.
+//!
+//! Three witnesses: the release that HOST tells, by the table of upstream versions; `ext4_end_io_end`,
+//! which is a function of its own from 6.15 on (2f94b537c48d) and came with the FAILED flag; and what the
+//! stream has shown. This module must never guess: what no witness settles is not known.
+
+use crate::{
+    detect::{Fact, Facts},
+    generation::{self, Generation, Upstream},
+};
+
+/// What the facts are drawn from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    /// `uname -r`.
+    pub(crate) release: Option<&'a str>,
+    /// `ext4_end_io_end` is probed.
+    pub(crate) claims_seen: bool,
+    /// An io_end of which a bio failed was seen with FAILED.
+    pub(crate) failed_flag_seen: bool,
+    /// A bio may be attached that no probe sees.
+    pub(crate) bios_unseen: bool,
+    /// A reference core says that it describes the kernel.
+    pub(crate) core_described: bool,
+}
+
+/// The facts that hold.
+pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
+    let Evidence { release, claims_seen, failed_flag_seen, bios_unseen, core_described } = evidence;
+    let upstream = release.and_then(Upstream::parse);
+    let told = upstream.as_ref().map(|upstream| generation::tell(upstream, None).generations);
+    let by_release = |from: Generation| {
+        told.as_ref().is_some_and(|told| told.iter().all(|generation| *generation >= from))
+    };
+    let shown = claims_seen || failed_flag_seen;
+    let failed_flag = by_release(Generation::G4d) || shown && by_release(Generation::G4c);
+    let checked = upstream.as_ref().is_some_and(generation::is_checked);
+    Facts::NONE
+        .with(Fact::FailedFlag, failed_flag)
+        .with(Fact::NoOtherFlags, checked && by_release(Generation::G4c))
+        .with(Fact::AllBiosSeen, !bios_unseen)
+        .with(Fact::CoreDescribed, core_described)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Evidence, known};
+    use crate::detect::Fact;
+
+    fn evidence(release: &str) -> Evidence<'_> {
+        let (claims_seen, failed_flag_seen, bios_unseen) = (false, false, false);
+        let core_described = false;
+        Evidence {
+            release: Some(release),
+            claims_seen,
+            failed_flag_seen,
+            bios_unseen,
+            core_described,
+        }
+    }
+
+    #[test]
+    fn the_failed_flag_is_known_by_release_by_function_or_by_sight() {
+        let knows = |evidence| known(evidence).hold(Fact::FailedFlag);
+        let unknown = "6.12.0-1-amd64";
+        assert!(!knows(evidence("6.1.0-56-cloud-amd64")) && !knows(evidence(unknown)));
+        assert!(knows(evidence("6.12.95+deb12-cloud-amd64")) && knows(evidence("7.3.4")));
+        assert!(knows(Evidence { claims_seen: true, ..evidence(unknown) }));
+        assert!(knows(Evidence { failed_flag_seen: true, ..evidence(unknown) }));
+        assert!(!knows(Evidence { release: None, ..evidence(unknown) }));
+        assert!(!knows(Evidence { claims_seen: true, ..evidence("3.2.0") }), "another protocol");
+    }
+
+    #[test]
+    fn the_flags_are_known_of_the_versions_that_were_looked_at() {
+        let knows = |release| known(evidence(release)).hold(Fact::NoOtherFlags);
+        assert!(knows("5.10.0-46-cloud-amd64") && knows("6.1.192") && knows("7.3.4"));
+        assert!(!knows("3.2.0") && !knows("7.4.0") && !knows("strange"));
+    }
+
+    #[test]
+    fn bios_are_all_seen_unless_they_may_be_unseen() {
+        let seen = evidence("7.3.4");
+        assert!(known(seen).hold(Fact::AllBiosSeen));
+        assert!(!known(Evidence { bios_unseen: true, ..seen }).hold(Fact::AllBiosSeen));
+    }
+}
