@@ -115,12 +115,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// With empty tables; their memory is taken here.
     pub fn new(metrics: Metrics) -> Self {
+        Pipeline::with_oracle(metrics, Oracle::default())
+    }
+
+    /// The same beside an oracle of the caller's: a wrong one, say, for a test.
+    pub fn with_oracle(metrics: Metrics, oracle: Oracle) -> Self {
         Pipeline {
             sequences: Sequences::new(limits::CPUS_MAX, Start::AtOne),
             layout: Layout::default(),
             lifecycle: Lifecycle::default(),
             detectors: Detectors::new(),
-            oracle: Oracle::default(),
+            oracle,
             meter: Meter::new(metrics),
             totals: Totals::new(),
             findings: Vec::with_capacity(limits::FINDINGS_MAX),

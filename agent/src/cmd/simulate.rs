@@ -104,7 +104,8 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode> {
     let options = options(args)?;
     let Options { world, seed, lives, .. } = options;
     let simulated = simulate(&options);
-    let Simulated { derived, done, breaches, .. } = &simulated;
+    let Simulated { derived, done, breached, .. } = &simulated;
+    let breaches = breached.len();
     eprintln!("endiod: core {}, seed {seed}, {lives} lives; {breaches} breaches", world.core());
     eprintln!("endiod: {derived}");
     eprintln!("endiod: {done}");

@@ -28,6 +28,7 @@
 mod completed_list;
 mod doubt;
 mod life;
+mod mutant;
 mod protocol;
 mod refcounted;
 mod said;
@@ -35,6 +36,7 @@ mod table;
 mod tally;
 
 pub use life::{Act, By, Sighting};
+pub use mutant::Mutant;
 pub use protocol::Protocol;
 pub use said::{Said, Words};
 pub use tally::{Divergence, Judge, Outcome, Tally};
@@ -67,6 +69,7 @@ pub struct Oracle {
     divergences: Vec<Divergence>,
     /// Of the last event's object.
     said: Option<Said>,
+    mutant: Option<Mutant>,
 }
 
 impl Default for Oracle {
@@ -84,11 +87,17 @@ impl Default for Oracle {
             tallies: [Tally::default(); Judge::ALL.len()],
             divergences: Vec::with_capacity(limits::ORACLE_DIVERGENCES_MAX),
             said: None,
+            mutant: None,
         }
     }
 }
 
 impl Oracle {
+    /// One that is wrong on purpose.
+    pub fn wrong(mutant: Mutant) -> Self {
+        Oracle { mutant: Some(mutant), ..Oracle::default() }
+    }
+
     /// Tells whether `ext4_end_io_end` is probed; a real function from 6.15 on.
     pub fn set_claim_probe(&mut self, attached: bool) {
         self.claim_probe = attached;
@@ -245,8 +254,8 @@ impl Oracle {
             addr: addr.0,
             image: seen.and_then(|seen| seen.image),
         };
-        let rules =
-            Rules { bios_unseen: self.bios_unseen, ..self.protocol.rules(self.claim_probe) };
+        let (bios_unseen, mutant) = (self.bios_unseen, self.mutant);
+        let rules = Rules { bios_unseen, mutant, ..self.protocol.rules(self.claim_probe) };
         let told = life.follow(&sighting, rules);
         let (born, words) = (life.born(), life.words(judges));
         if life.is_freed() && !was_freed {

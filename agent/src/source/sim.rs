@@ -25,6 +25,10 @@ pub use faults::Faults;
 pub use random::Random;
 pub use refcounted::Slip;
 
+pub use tape::{HASH_KEY, LifeId};
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use tape::Tape;
 
 /// Which protocol is simulated.
@@ -95,8 +99,10 @@ pub struct Simulated {
     pub options: Options,
     /// The records, as they come from the ring.
     pub records: Vec<Vec<u8>>,
-    /// Breaches of the protocol that the world committed.
-    pub breaches: u64,
+    /// io_ends of which the world broke the protocol.
+    pub breached: BTreeSet<LifeId>,
+    /// io_ends of which a record was lost or cut, and when the first of these was written, ns.
+    pub touched: BTreeMap<LifeId, u64>,
     /// What was derived from the seed, or chosen.
     pub derived: Derived,
     /// What the faults did.
@@ -114,7 +120,7 @@ pub fn simulate(options: &Options) -> Simulated {
     assert!(world.releases().contains(&derived.release), "{world:?} of {:?}", derived.release);
     let mut tape = Tape::default();
     tape.announce(derived.release.uname(), derived.cpus, derived.release.claims());
-    let breaches = match world {
+    let breached = match world {
         World::CompletedList(half) => {
             completed_list::run(half, lives, &derived, &mut random, &mut tape)
         }
@@ -122,8 +128,8 @@ pub fn simulate(options: &Options) -> Simulated {
     };
     tape.tick();
     tape.tick();
-    let (records, done) = faults::apply(tape, faults, &mut random);
-    Simulated { options: *options, records, breaches, derived, done }
+    let (records, done, touched) = faults::apply(tape, faults, &mut random);
+    Simulated { options: *options, records, breached, touched, derived, done }
 }
 
 #[cfg(test)]

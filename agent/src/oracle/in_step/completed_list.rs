@@ -9,6 +9,7 @@
 //! conversion; nobody frees while another's claim is open; nothing touches what is freed. It must
 //! never look at counts: that there is a last put, `Known` says.
 
+use super::Mutant;
 use super::life::{Act, Known, PutBy, Sighting, States};
 use super::protocol::Rules;
 
@@ -45,6 +46,7 @@ impl States for Set {
             Act::Put | Act::PutDefer if !over => match self.0 & IN_FLIGHT {
                 0 => 0,
                 held if after.references() > 0 => held,
+                held if rules.are(Mutant::ListsNothing) => held,
                 // Nobody else may list it: by this put, or by one still on its way.
                 held => held | LISTED,
             },
@@ -55,7 +57,8 @@ impl States for Set {
             }
             Act::ConvertBegin if over => self.claim(before, by.may_be(before.owner)),
             Act::ConvertEnd if mine && self.0 & CLAIMED != 0 => CONVERTED,
-            Act::Release if over => self.free(mine, flag),
+            Act::ConvertEnd if mine && rules.are(Mutant::FreesWhatOthersClaim) => self.0 & FREED,
+            Act::Release if over => self.free(mine, flag, rules),
             _ => 0,
         };
         Set(next)
@@ -69,13 +72,13 @@ impl Set {
         if self.0 & from != 0 { CLAIMED } else { 0 }
     }
 
-    fn free(self, mine: bool, flag: Option<u32>) -> u8 {
+    fn free(self, mine: bool, flag: Option<u32>, rules: Rules) -> u8 {
         let failed = flag.is_none_or(|flag| flag & FAILED != 0);
         let written = flag.is_none_or(|flag| flag & UNWRITTEN == 0);
         let may = [
             (CONVERTED, true),
             // The claimer gives up what failed.
-            (CLAIMED, mine && failed),
+            (CLAIMED, mine && failed || rules.are(Mutant::FreesWhatOthersClaim)),
             (LISTED, failed),
             (IN_FLIGHT, written),
         ];

@@ -4,7 +4,7 @@
 
 use endiod_wire::wire::subject;
 
-use super::Judge;
+use super::{Judge, Mutant};
 
 /// What a kernel speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,15 @@ pub(super) struct Rules {
     pub(super) failed_known: bool,
     /// A bio may be attached that no probe sees.
     pub(super) bios_unseen: bool,
+    /// What is wrong on purpose.
+    pub(super) mutant: Option<Mutant>,
+}
+
+impl Rules {
+    /// Is this wrong on purpose?
+    pub(super) fn are(self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
 }
 
 impl Protocol {
@@ -79,7 +88,7 @@ impl Protocol {
     /// Where every bio is seen attached.
     pub(super) fn rules(self, claim_probe: bool) -> Rules {
         let claims = self == Protocol::Refcounted { claims: true };
-        Rules { claim_seen: claim_probe, failed_known: claims, bios_unseen: false }
+        Rules { claim_seen: claim_probe, failed_known: claims, bios_unseen: false, mutant: None }
     }
 }
 

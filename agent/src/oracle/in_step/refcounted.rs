@@ -17,6 +17,7 @@
 //! an image for younger or older than it can be: while references are held only what is in program
 //! order, or can no longer change, is held against it.
 
+use super::Mutant;
 use super::life::{Act, Known, PutBy, Sighting, States};
 use super::protocol::Rules;
 use crate::event::{IO_END_LIST_VEC_OFFSET, IoEndImage};
@@ -62,7 +63,8 @@ impl States for Set {
         let widened = self.widen(before, rules);
         let mut next = Set(0);
         for (place, flag) in widened.iter() {
-            if let Some(place) = step(place, flag, sighting, before, rules) {
+            let wrong = wrong_step(place, sighting, rules);
+            if let Some(place) = step(place, flag, sighting, before, rules).or(wrong) {
                 next.add(place, flag);
             }
         }
@@ -127,6 +129,9 @@ impl Set {
 
     /// An image that was read while the reader held a reference.
     fn held(self, sighting: &Sighting, image: &IoEndImage, known: &Known, rules: Rules) -> Set {
+        if rules.are(Mutant::PutsWhatNobodyHolds) {
+            return self;
+        }
         let counted = (1..=COUNT_MAX).contains(&image.count) && !known.is_surplus(image.count);
         let linked = image.list_next == sighting.addr && image.list_prev == sighting.addr;
         // No bio is left that could set FAILED.
@@ -159,7 +164,8 @@ impl Set {
         let failed = known.failed > 0;
         let marked = image.flag & FAILED != 0;
         let right = if rules.failed_known { marked == failed } else { failed || !marked };
-        if image.count != 0 || !linked || leaks || !right {
+        let counted = image.count == 0 || rules.are(Mutant::ClaimsWhileHeld);
+        if !counted || !linked || leaks || !right {
             return Set(0);
         }
         let vec_self = sighting.addr.wrapping_add(IO_END_LIST_VEC_OFFSET);
@@ -182,14 +188,31 @@ fn hand_over(set: &mut Set, flag: u32, known: &Known, rules: Rules) {
     let by_put = known.submitter_put == Some(PutBy::Put) && known.last_put != Some(PutBy::Defer);
     let deferred = known.bio_puts > 0 || known.submitter_put == Some(PutBy::Defer);
     let by_defer = deferred && known.last_put != Some(PutBy::Put);
-    for (may, place) in [(by_put, Inline), (by_defer, Listed)] {
+    let defers = by_defer && !rules.are(Mutant::NeverDefers);
+    for (may, place) in [(by_put, Inline), (defers, Listed)] {
         if may && (unwritten || aborts) {
             set.add(place, flag);
         }
-        if may && !unwritten {
+        if may && !unwritten && !rules.are(Mutant::NeverFreesDirectly) {
             set.add(Direct, flag);
         }
     }
+}
+
+/// Where an event takes a state of a core that is wrong on purpose, and of no other.
+fn wrong_step(place: Place, sighting: &Sighting, rules: Rules) -> Option<Place> {
+    let (mutant, next) = match (sighting.act, place) {
+        (Act::Claim, Claimed) => (Mutant::ClaimsTwice, Claimed),
+        (Act::ConvertBegin, Converting) => (Mutant::ClaimsTwice, Converting),
+        (Act::ConvertBegin, Converted) => (Mutant::ClaimsTwice, Converted),
+        (Act::Claim, Converting) => (Mutant::ClaimsTwice, Converting),
+        (Act::Claim, Converted) => (Mutant::ClaimsTwice, Converted),
+        (Act::Release, Freed) => (Mutant::ReleasesTwice, Freed),
+        (Act::PutDefer, Listed) => (Mutant::PutsWhatNobodyHolds, Listed),
+        (Act::ConvertBegin, Freed) => (Mutant::ConvertsWhatIsFreed, Freed),
+        _ => return None,
+    };
+    rules.are(mutant).then_some(next)
 }
 
 /// Where an event takes a state; `None`: it does not happen there.

@@ -11,12 +11,12 @@
 //! An operation is a critical section, a load or a store. A breach is a release that begins before the
 //! flusher's conversion has returned; the address is given out again only when the flusher is through.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use endiod_wire::wire::IoEndImage;
 
 use super::addresses::Addresses;
-use super::tape::{INODE, Saw, Tape, Who};
+use super::tape::{INODE, LifeId, Saw, Tape, Who};
 use super::{Derived, Random};
 
 /// Which halves of the fix are in.
@@ -90,20 +90,20 @@ struct Host<'a> {
     works: VecDeque<usize>,
     mutex: Option<usize>,
     free: Addresses,
-    breaches: u64,
+    breached: BTreeSet<LifeId>,
 }
 
 const WORKER: usize = FLUSHERS;
 const SUBMITTER: usize = FLUSHERS + 1;
 
-/// Runs `lives` io_ends; how many were freed in use.
+/// Runs `lives` io_ends; those that were freed in use.
 pub(super) fn run(
     half: Half,
     lives: u32,
     derived: &Derived,
     random: &mut Random,
     tape: &mut Tape,
-) -> u64 {
+) -> BTreeSet<LifeId> {
     let task = |cpu, tid| (Who { cpu: cpu % derived.cpus, tid, irq: false }, VecDeque::new());
     let mut host = Host {
         half,
@@ -116,7 +116,7 @@ pub(super) fn run(
         works: VecDeque::new(),
         mutex: None,
         free: Addresses::new(0xffff_8880_2000_0000, derived),
-        breaches: 0,
+        breached: BTreeSet::new(),
     };
     let mut left = lives;
     for _ in 0..STEPS_PER_LIFE * u64::from(lives) {
@@ -136,7 +136,7 @@ pub(super) fn run(
         host.step(at, op);
         host.actors.retain(|(who, ops)| !who.irq || !ops.is_empty());
     }
-    host.breaches
+    host.breached
 }
 
 impl Host<'_> {
@@ -285,7 +285,9 @@ impl Host<'_> {
             Saw::Birth | Saw::Range => return,
             Saw::Attach => return self.objects[it].count += 1,
             Saw::ConvertEnd => return self.objects[it].converting = false,
-            Saw::Release => self.breaches += u64::from(self.objects[it].converting),
+            Saw::Release if self.objects[it].converting => {
+                self.breached.insert(self.tape.life(self.objects[it].addr));
+            }
             _ => {}
         }
         self.actors[at].1.push_front(Op::Read(record, it));

@@ -7,10 +7,10 @@
 //!
 //! It must never undo what a host keeps: a probe that ended before another began comes first.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::Random;
-use super::tape::{Placed, Tape};
+use super::tape::{LifeId, NS_PER_STEP, Placed, Tape};
 
 /// How often, of 1,000 records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +48,24 @@ impl fmt::Display for Done {
     }
 }
 
-/// The records as the agent gets them.
-pub(super) fn apply(tape: Tape, faults: Faults, random: &mut Random) -> (Vec<Vec<u8>>, Done) {
+/// The records as the agent gets them, and when a record of a life first was lost or cut.
+pub(super) fn apply(
+    tape: Tape,
+    faults: Faults,
+    random: &mut Random,
+) -> (Vec<Vec<u8>>, Done, BTreeMap<LifeId, u64>) {
+    let mut touched = BTreeMap::new();
+    let mut touch = |life: Option<LifeId>, at| {
+        if let Some(life) = life {
+            touched.entry(life).or_insert(NS_PER_STEP * at);
+        }
+    };
     let mut done = Done { records: tape.len(), ..Done::default() };
     let mut totals = vec![(0, 0); tape.cpus()];
     let mut records = tape.records;
     exchange(&mut records, faults.exchanged, random, &mut done);
     let mut stream = Vec::with_capacity(records.len());
-    for Placed { mut bytes, cpu, tick, placed_at, .. } in records {
+    for Placed { mut bytes, cpu, life, tick, placed_at, .. } in records {
         let Some(cpu) = cpu else {
             if tick {
                 let rows = (0..).zip(&totals);
@@ -71,18 +81,20 @@ pub(super) fn apply(tape: Tape, faults: Faults, random: &mut Random) -> (Vec<Vec
         if random.per_mille(faults.lost) {
             *dropped += 1;
             done.lost += 1;
+            touch(life, placed_at);
             continue;
         }
         if random.per_mille(faults.cut) {
             bytes.truncate(random.below(bytes.len() as u64) as usize);
             done.cut += 1;
+            touch(life, placed_at);
         } else if random.per_mille(faults.doubled) {
             stream.push(bytes.clone());
             done.doubled += 1;
         }
         stream.push(bytes);
     }
-    (stream, done)
+    (stream, done, touched)
 }
 
 fn exchange(records: &mut [Placed], often: u32, random: &mut Random, done: &mut Done) {

@@ -9,12 +9,12 @@
 //! Operations that a later one depends on are added when it is known: who puts the last reference gets
 //! the release, or the claim, or puts it on the list.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use endiod_wire::wire::IoEndImage;
 
 use super::addresses::Addresses;
-use super::tape::{INODE, Saw, Tape, Who};
+use super::tape::{INODE, LifeId, Saw, Tape, Who};
 use super::{Derived, Random, Release};
 
 /// What the simulated kernel does wrong, now and then.
@@ -99,21 +99,21 @@ struct Kernel<'a> {
     actors: Vec<Actor>,
     free: Addresses,
     list: Vec<usize>,
-    breaches: u64,
+    breached: BTreeSet<LifeId>,
 }
 
-/// Runs `lives` io_ends; how often the slip happened.
+/// Runs `lives` io_ends; those of which the slip happened.
 pub(super) fn run(
     slip: Option<Slip>,
     lives: u32,
     derived: &Derived,
     random: &mut Random,
     tape: &mut Tape,
-) -> u64 {
+) -> BTreeSet<LifeId> {
     let free = Addresses::new(0xffff_8880_1000_0000, derived);
     let (objects, actors, list) = (Vec::new(), Vec::new(), Vec::new());
-    let mut kernel =
-        Kernel { slip, derived, random, tape, objects, actors, free, list, breaches: 0 };
+    let breached = BTreeSet::new();
+    let mut kernel = Kernel { slip, derived, random, tape, objects, actors, free, list, breached };
     kernel.actors.push(Actor { who: WORKER, ops: VecDeque::new() });
     for tid in 0..SUBMITTERS {
         let who = Who { cpu: (tid % u32::from(derived.cpus)) as u16, tid: 10 + tid, irq: false };
@@ -132,7 +132,7 @@ pub(super) fn run(
         let ready = (0..kernel.actors.len()).filter(|at| !kernel.actors[*at].ops.is_empty());
         let ready: Vec<usize> = ready.collect();
         if ready.is_empty() {
-            return kernel.breaches;
+            return kernel.breached;
         }
         let at = ready[kernel.random.below(ready.len() as u64) as usize];
         let op = kernel.actors[at].ops.pop_front().expect("it is ready");
@@ -222,7 +222,7 @@ impl Kernel<'_> {
     /// Now and then the kernel does something wrong with an io_end that the worker processes.
     fn slip(&mut self, it: usize, ops: &mut Vec<Op>) {
         let Some(slip) = self.slip.filter(|_| self.random.one_in(8)) else { return };
-        self.breaches += 1;
+        self.breached.insert(self.tape.life(self.objects[it].addr));
         match slip {
             Slip::SecondClaim => {
                 let saw = if self.is(Release::V6_18) { Saw::Claim } else { Saw::ConvertBegin };

@@ -6,18 +6,32 @@
 //!
 //! As on a host, a record's place comes before its bytes are read, and numbers are dense per CPU.
 
-use std::mem::size_of;
+use std::{collections::BTreeMap, mem::size_of};
 
 use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, context, valid};
 
 use crate::event::Backend;
 use crate::probes::PROBES;
 
+/// Key of the hashes that stand for addresses.
+pub const HASH_KEY: u64 = 7;
+
 const DEV: u32 = 254 << 20 | 1;
 const INO: u64 = 12;
 pub(super) const INODE: u64 = 0xffff_8880_0000_7000;
+/// Time that a step takes.
+pub(super) const NS_PER_STEP: u64 = 1_000;
 /// Steps between two TICKs.
 const STEPS_PER_TICK: u64 = 400;
+
+/// An io_end: its address and its birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LifeId {
+    /// Address.
+    pub addr: u64,
+    /// Time of its birth's record, nanoseconds.
+    pub born_ns: u64,
+}
 
 /// Who acts: CPU, task, context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +62,8 @@ pub(super) struct Placed {
     pub(super) bytes: Vec<u8>,
     /// `None` for the agent's own.
     pub(super) cpu: Option<u16>,
+    /// The io_end it is of.
+    pub(super) life: Option<LifeId>,
     pub(super) placed_at: u64,
     pub(super) read_at: u64,
     /// It may overlap with others of its io_end: attach, bio end, put.
@@ -63,6 +79,8 @@ pub(super) struct Tape {
     own_seq: u64,
     pub(super) now: u64,
     ticks: u64,
+    /// The last io_end at each address.
+    lives: BTreeMap<u64, LifeId>,
 }
 
 impl Tape {
@@ -84,7 +102,10 @@ impl Tape {
         release[..name.len()].copy_from_slice(name.as_bytes());
         let header = self.own::<wire::Host>();
         let (version, cpus) = (wire::VERSION, u32::from(cpus));
-        self.agent(&wire::Host { header, version, pad: 0, cpus, release, hash_key: 7 }, false);
+        self.agent(
+            &wire::Host { header, version, pad: 0, cpus, release, hash_key: HASH_KEY },
+            false,
+        );
         let mut device = [0; 32];
         device[..4].copy_from_slice(b"vda1");
         let header = self.own::<wire::Device>();
@@ -146,9 +167,19 @@ impl Tape {
             Saw::ConvertBegin => self.imaged::<wire::ConvertBegin>(who, addr),
             Saw::Release => self.imaged::<wire::Release>(who, addr),
         };
+        if saw == Saw::Birth {
+            self.lives.insert(addr, LifeId { addr, born_ns: NS_PER_STEP * self.now });
+        }
         let loose = matches!(saw, Saw::Attach | Saw::BioEnd { .. } | Saw::Put | Saw::PutDefer);
         self.push(bytes, Some(who.cpu), loose, false);
-        self.records.len() - 1
+        let record = self.records.len() - 1;
+        self.records[record].life = Some(self.life(addr));
+        record
+    }
+
+    /// The io_end that was last born at that address.
+    pub(super) fn life(&self, addr: u64) -> LifeId {
+        *self.lives.get(&addr).expect("its birth comes first")
     }
 
     /// A worker enters or leaves.
@@ -243,7 +274,8 @@ impl Tape {
 
     fn push(&mut self, bytes: Vec<u8>, cpu: Option<u16>, loose: bool, tick: bool) {
         let (placed_at, read_at) = (self.now, self.now);
-        self.records.push(Placed { bytes, cpu, placed_at, read_at, loose, tick });
+        let life = None;
+        self.records.push(Placed { bytes, cpu, life, placed_at, read_at, loose, tick });
     }
 }
 
@@ -255,7 +287,7 @@ fn header<R: Record>(cpu: u16, seq: u64, at: u64, tid: u32, context: u8) -> Head
         lane: 0,
         context,
         seq,
-        time_ns: 1_000 * at,
+        time_ns: NS_PER_STEP * at,
         tid,
         tgid: tid,
     }

@@ -1,4 +1,4 @@
-//! A device-mapper device of linear parts, by the control device's own ioctls
+//! A device-mapper device of parts that work and parts that fail, by the control device's own ioctls
 //! (linux/dm-ioctl.h, version 4; the layout has not changed since).
 
 use std::{
@@ -71,6 +71,8 @@ pub(crate) struct Part {
     pub(crate) device: String,
     pub(crate) from: u64,
     pub(crate) sectors: u64,
+    /// Whether everything on it fails, in place of the device's.
+    pub(crate) fails: bool,
 }
 
 /// A device that is there until dropped.
@@ -116,10 +118,11 @@ pub(crate) fn disk(name: &str) -> Result<(String, u64)> {
 fn targets(parts: &[Part]) -> Result<Vec<Target>> {
     let mut sector_start = 0;
     let mut targets = Vec::new();
-    for Part { device, from, sectors } in parts {
+    for Part { device, from, sectors, fails } in parts {
         let mut target_type = [0; 16];
-        target_type[..6].copy_from_slice(b"linear");
-        let text = format!("{device} {from}");
+        let kind: &[u8] = if *fails { b"error" } else { b"linear" };
+        target_type[..kind.len()].copy_from_slice(kind);
+        let text = if *fails { String::new() } else { format!("{device} {from}") };
         ensure!(text.len() < PARAMETERS_LEN, "parameters {text} are too long");
         let mut parameters = [0; PARAMETERS_LEN];
         parameters[..text.len()].copy_from_slice(text.as_bytes());

@@ -181,7 +181,7 @@ fn striped() -> Result<Linear> {
     let parts: Vec<_> = (0..PARTS)
         .map(|at| {
             let (device, _) = &disks[usize::from(at % 2 == 1)];
-            Part { device: device.clone(), from: at / 2 * SECTORS, sectors: SECTORS }
+            Part { device: device.clone(), from: at / 2 * SECTORS, sectors: SECTORS, fails: false }
         })
         .collect();
     Linear::create("split", &parts)

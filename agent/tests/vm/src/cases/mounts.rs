@@ -139,7 +139,7 @@ pub(super) fn run(row: &Row, guest: &Guest, facts: &mut Facts) -> Result<()> {
 /// A device over the whole of vdb, in one part.
 fn plain_linear() -> Result<Linear> {
     let (device, sectors) = dm::disk("vdb")?;
-    Linear::create("row", &[Part { device, from: 0, sectors }])
+    Linear::create("row", &[Part { device, from: 0, sectors, fails: false }])
 }
 
 /// A short load on a mounted file system.
