@@ -75,22 +75,37 @@ impl std::fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
+/// The architecture of this harness and of its guests, as Debian calls it.
+const AMD64: &str = "amd64";
+
 /// The archive of one release, its lists read.
 #[derive(Debug)]
 pub(crate) struct Archive {
     release: Release,
+    arch: &'static str,
     dir: PathBuf,
 }
 
 impl Archive {
     /// Reads the lists of a release unless that was done within the hour.
     pub(crate) fn open(workspace: &Workspace, release: Release) -> Result<Self> {
-        let archive = Self { release, dir: workspace.store().join("apt").join(release.codename()) };
+        Self::open_for(workspace, release, AMD64)
+    }
+
+    /// The same of another architecture's packages.
+    pub(crate) fn open_for(
+        workspace: &Workspace,
+        release: Release,
+        arch: &'static str,
+    ) -> Result<Self> {
+        let codename = release.codename();
+        let lists = if arch == AMD64 { codename.to_owned() } else { format!("{codename}-{arch}") };
+        let archive = Self { release, arch, dir: workspace.store().join("apt").join(lists) };
         let fresh = archive.dir.join("fresh");
         let age = fs::metadata(&fresh).and_then(|meta| meta.modified()).ok();
         let age = age.and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_none_or(|age| age > LISTS_AGE_MAX) {
-            step(&format!("package lists of {}", release.codename()), || archive.update())?;
+            step(&format!("package lists of {codename} for {arch}"), || archive.update())?;
             fs::write(&fresh, "").with_context(|| format!("cannot write {}", fresh.display()))?;
         }
         Ok(archive)
@@ -181,8 +196,8 @@ impl Archive {
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
             "Dir::Etc::preferences=/dev/null".to_owned(),
             "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures::=amd64".to_owned(),
+            format!("APT::Architecture={}", self.arch),
+            format!("APT::Architectures::={}", self.arch),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "Acquire::Retries=3".to_owned(),

@@ -5,6 +5,7 @@
 //! It must never change the machine. The one thing that needs root, a C compiler for cargo to
 //! link with, is installed as root or else named in the error.
 
+mod arm64;
 mod fixtures;
 mod guest;
 mod headers;
@@ -25,6 +26,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
+    arm64::{Arm64, TARGET},
     fixtures::{FIXTURES, FixtureFiles},
     guest::GuestFiles,
     headers::Headers,
@@ -90,6 +92,12 @@ pub(crate) fn guest(workspace: &Workspace) -> Result<(QemuFiles, GuestFiles)> {
     let _lock = lock(workspace)?;
     packages_of_the_machine()?;
     Ok((qemu::ensure(workspace)?, guest::ensure(workspace)?))
+}
+
+/// What builds for arm64 and runs it.
+pub(crate) fn arm64(workspace: &Workspace) -> Result<Arm64> {
+    let _lock = lock(workspace)?;
+    arm64::ensure(workspace)
 }
 
 /// One kernel of the table.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test there is. On the host, then in guests of each kernel, then what
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
+mod arm64;
 mod kernel;
 mod lanes;
 mod native;
@@ -37,6 +38,9 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
     let is_whole = args.filter.is_none() && args.kernel.is_empty();
+    if is_whole {
+        columns.push(arm64::column(workspace)?);
+    }
     if !args.no_vm {
         let promtool = setup::promtool(workspace)?;
         setup::guest(workspace)?;

@@ -1,5 +1,5 @@
-//! What builds kernel modules: the compiler of the kernel's own release of Debian, binutils, make and
-//! pahole, unpacked. They run under the C library unpacked beside them, whatever this machine has:
+//! What builds kernel modules, the compiler of the kernel's own release of Debian, binutils, make and
+//! pahole; and what builds for arm64. Unpacked. They run under the C library unpacked beside them, whatever this machine has:
 //! kbuild starts them by name, so each program is put aside for a script that starts it by its loader.
 //! (Loaders written into the programs were tried: trixie's patchelf breaks trixie's compiler.)
 //!
@@ -31,12 +31,29 @@ pub(crate) struct Toolbox {
 }
 
 pub(super) fn ensure(workspace: &Workspace, release: Release) -> Result<Toolbox> {
-    let root = workspace.store().join("toolbox").join(release.codename());
-    let recipe = format!("toolbox 2 in {}", root.display());
     let what = format!("compiler of {}'s kernels", release.codename());
-    install(&root, &recipe, &what, |into| {
+    let packages = [compiler(release), "make", "dwarves"];
+    fill(workspace, release, release.codename(), &what, &packages)
+}
+
+/// What makes arm64 programs of C and of Rust's objects.
+pub(super) fn cross(workspace: &Workspace) -> Result<Toolbox> {
+    let packages = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+    fill(workspace, Release::Bookworm, "arm64", "C compiler and linker for arm64", &packages)
+}
+
+fn fill(
+    workspace: &Workspace,
+    release: Release,
+    name: &str,
+    what: &str,
+    packages: &[&str],
+) -> Result<Toolbox> {
+    let root = workspace.store().join("toolbox").join(name);
+    let recipe = format!("toolbox 2 in {}", root.display());
+    install(&root, &recipe, what, |into| {
         let archive = Archive::open(workspace, release)?;
-        let packages = archive.closure(&[compiler(release), "make", "dwarves"], false)?;
+        let packages = archive.closure(packages, false)?;
         let versions = archive.unpack(&packages, into)?;
         wrap(into, into, &root, into, &root)?;
         Ok(versions)
@@ -45,6 +62,11 @@ pub(super) fn ensure(workspace: &Workspace, release: Release) -> Result<Toolbox>
 }
 
 impl Toolbox {
+    /// Where a program of the toolbox is.
+    pub(super) fn program(&self, program: &str) -> PathBuf {
+        self.root.join("usr/bin").join(program)
+    }
+
     /// A program of the toolbox, which finds the others there first.
     pub(super) fn command(&self, program: &str) -> Command {
         let bin = self.root.join("usr/bin");

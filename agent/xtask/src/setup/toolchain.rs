@@ -21,6 +21,11 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
     if nightly_with_source().is_some() {
         return Ok(());
     }
+    debian(workspace).map(drop)
+}
+
+/// Debian's compiler, and where it lies.
+pub(super) fn debian(workspace: &Workspace) -> Result<PathBuf> {
     let dest = workspace.store().join("toolchain");
     install(&dest, RECIPE, "compiler of the BPF programs (rustc-web)", |into| {
         let archive = Archive::open(workspace, Release::of_this_machine())?;
@@ -30,7 +35,8 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
         fs::metadata(&source)
             .with_context(|| format!("rust-web-src has no {}", source.display()))?;
         Ok(versions)
-    })
+    })?;
+    Ok(dest)
 }
 
 /// The compiler, its standard library in the very version it was built with, and the libraries
