@@ -22,6 +22,9 @@ pub(crate) const LISTEN_TOO: &str = "127.0.0.1:10492";
 /// What the agent logs once every probe is attached.
 const WATCHING: &str = "watching ext4";
 
+/// The same where it watches the fixture module.
+const WATCHING_REPLICA: &str = "watching the replica";
+
 /// What it logs while there is nothing to attach to.
 const WAITING: &str = "waiting for the first ext4 mount";
 
@@ -62,6 +65,18 @@ impl Agent {
     /// Starts `endiod record`, likewise.
     pub(crate) fn record(file: &str) -> Result<Agent> {
         Agent::spawn(LISTEN, &["record", "--format", "json", "--output", file], WATCHING)
+    }
+
+    /// Starts `endiod run` on the fixture module `replica`.
+    pub(crate) fn start_replica() -> Result<Agent> {
+        let run = ["run", "--format", "json", "--listen", LISTEN, "--subject", "replica"];
+        Agent::spawn(LISTEN, &run, WATCHING_REPLICA)
+    }
+
+    /// Starts `endiod record` on it.
+    pub(crate) fn record_replica(file: &str) -> Result<Agent> {
+        let record = ["record", "--format", "json", "--subject", "replica", "--output", file];
+        Agent::spawn(LISTEN, &record, WATCHING_REPLICA)
     }
 
     /// Returns when the agent's log has a line with `until`.

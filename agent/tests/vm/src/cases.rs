@@ -18,6 +18,7 @@ mod native;
 mod nesting;
 mod record;
 mod refused;
+mod replica;
 mod stop;
 mod undescribed;
 
@@ -27,7 +28,7 @@ use clap::ValueEnum;
 use crate::{Facts, Guest};
 
 /// What a case is about. The harness says which suites a guest runs; without a word all but those of
-/// the machine itself.
+/// the machine itself and of the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// What is claimed of every kernel: all events are seen, by every back end.
@@ -42,6 +43,8 @@ pub(crate) enum Suite {
     Undescribed,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
+    /// The fixture module `replica` in /in: the completion core of 2012. The last case hangs for ever.
+    Replica,
     /// On the machine itself, with a loop device on `/mnt`; never in a guest.
     Native,
 }
@@ -136,6 +139,10 @@ cases! {
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
+    Replica "replica_fixed_is_silent", replica::only_where_modules_have_btf, replica::fixed_is_silent;
+    Replica "replica_bug_1_is_found", replica::only_where_modules_have_btf, replica::bug_1_is_found;
+    Replica "replica_bug_2_is_found_by_what_it_frees", replica::only_where_modules_have_btf, replica::bug_2_is_found_by_what_it_frees;
+    Replica "replica_bug_2_hangs_and_is_seen_to", replica::only_where_modules_have_btf, replica::bug_2_hangs_and_is_seen_to;
     Native "a_loop_device_of_this_machine_is_conserved", always, native::loop_device_is_conserved;
     Agent "bad_input_is_named_with_its_fix", always, bad_input::named;
     Agent "a_locked_down_kernel_is_named", always, bad_input::locked_down;

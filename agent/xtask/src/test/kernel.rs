@@ -14,8 +14,9 @@ use super::{lanes, page::Place};
 use crate::{
     archive::Gone,
     command::{cargo, remove_dir_all, remove_file, tail, tail_lines},
+    fixtures,
     guests::{self, BUDGETS_MAX, GuestRun, SILENCE_MAX},
-    setup::{self, KernelFiles},
+    setup::{self, FIXTURES, KernelFiles},
     verdict::{self, Case, Column},
     vm::{Vm, VmOutcome, VmStatus},
     workspace::Workspace,
@@ -139,7 +140,11 @@ impl Bench<'_> {
         let label = [*kernel, *part].join(" ");
         let vm = Vm::new(kernel).labelled(label.trim_end()).smp(*smp).modules(modules);
         let vm = vm.silence(SILENCE_MAX);
-        let vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
+        let mut vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
+        if run.needs_fixtures() {
+            let built = fixtures::ensure(self.workspace, kernel)?;
+            vm = FIXTURES.iter().fold(vm, |vm, name| vm.copy_in(&built.module(name)));
+        }
         let in_guest = format!("/in/{GUEST_PROGRAM}");
         let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
         let verdicts = format!("/out/{VERDICTS}");

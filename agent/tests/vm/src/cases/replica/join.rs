@@ -1,0 +1,156 @@
+//! The module's own word on bug 1 and what the agent said, joined by address and time.
+//!
+//! ```text
+//!   module   freed while the fsync path processes it: address, time     (kernel log)
+//!   agent    divergence, finding: hash of an address @ birth, time      (summary)
+//!            the recording has the key of the hash, and all events
+//! ```
+//!
+//! The module takes its mark back just after the conversion has returned, so it also counts a free that
+//! came between the two: the stream shows that one's conversion end before its release. Memory that was
+//! freed in use may be born again before the conversion returns, which then breaks the protocol a second
+//! time, on the newborn: that is said of the same address.
+
+use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use endiod::{
+    decode::decode,
+    event::{Body, IoEndAddr, Nanos},
+    finding::AddressKey,
+    report::Summary,
+    source::trace::Reader,
+};
+
+use super::module::Race;
+
+/// Longest conversion that can still be on its way when its io_end was freed: eight times 100 µs asked
+/// for, and what a busy guest makes of it.
+const CONVERSION_MAX_NS: u64 = 500_000_000;
+
+/// One incarnation, as far as the join needs it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    convert_ended_at: Option<Nanos>,
+    released_at: Option<Nanos>,
+}
+
+/// A recording: lives by address and birth.
+pub(super) struct Told {
+    key: AddressKey,
+    lives: BTreeMap<(u64, u64), Life>,
+}
+
+/// What the join came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Joined {
+    /// Races that the oracle or a rule found.
+    pub(super) found: u64,
+    /// Of those, the ones that a rule found.
+    pub(super) accused: u64,
+    /// Races that were none by the stream: the conversion had returned.
+    pub(super) over: u64,
+    /// Breaches by the same conversion on who was born in the freed memory.
+    pub(super) of_newborns: u64,
+}
+
+impl Told {
+    /// Reads a recording of one stream.
+    pub(super) fn read(file: &Path) -> Result<Told> {
+        let mut reader = Reader::new(BufReader::new(File::open(file)?))?;
+        let mut told = Told { key: AddressKey(0), lives: BTreeMap::new() };
+        while let Some(record) = reader.next_record()? {
+            let Ok(event) = decode(record) else { continue };
+            let at = event.stamp.at;
+            match event.body {
+                Body::Host { hash_key, .. } => told.key = AddressKey(hash_key),
+                Body::IoEndBirth { io_end, .. } => {
+                    told.lives.insert((io_end.0, at.0), Life::default());
+                }
+                Body::ConvertEnd { io_end, .. } => {
+                    if let Some(life) = told.life(io_end.0, at) {
+                        life.convert_ended_at.get_or_insert(at);
+                    }
+                }
+                Body::Release(seen) => {
+                    if let Some(life) = told.life(seen.io_end.0, at) {
+                        life.released_at.get_or_insert(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+
+    /// Whoever lived at that address last.
+    fn life(&mut self, address: u64, at: Nanos) -> Option<&mut Life> {
+        self.lives.range_mut((address, 0)..=(address, at.0)).next_back().map(|(_, life)| life)
+    }
+
+    /// The object's id as the agent says it, and its life.
+    fn victim(&self, race: &Race) -> Option<(String, Life)> {
+        let mut lives = self.lives.range((race.io_end, 0)..=(race.io_end, race.at.0));
+        let ((address, born), life) = lives.next_back()?;
+        Some((format!("{:016x}@{born}", self.key.hash(IoEndAddr(*address))), *life))
+    }
+
+    /// Joins: no race goes unfound, nothing is found that was no race.
+    pub(super) fn join(&self, races: &[Race], summary: &Summary) -> Result<Joined> {
+        let mut joined = Joined::default();
+        let diverged: Vec<_> = summary.divergences.iter().filter_map(|text| object(text)).collect();
+        let accused = objects_of_findings(summary)?;
+        for race in races {
+            let (id, life) = self.victim(race).with_context(|| format!("{race:?}: no life"))?;
+            let is_accused = accused.contains(&id);
+            match (is_accused || diverged.contains(&&*id), life) {
+                (true, _) => {
+                    joined.found += 1;
+                    joined.accused += u64::from(is_accused);
+                }
+                (false, Life { convert_ended_at: Some(end), released_at: Some(release) })
+                    if end <= release =>
+                {
+                    joined.over += 1;
+                }
+                (false, life) => anyhow::bail!("missed: {race:?} of {id}, {life:?}"),
+            }
+        }
+        let victims: Vec<_> = races.iter().filter_map(|race| Some(self.victim(race)?.0)).collect();
+        for id in diverged.iter().copied().chain(accused.iter().map(String::as_str)) {
+            if victims.iter().any(|victim| victim == id) {
+                continue;
+            }
+            ensure!(
+                self.is_newborn(id, races),
+                "{id} was found, and the module knows no race of it"
+            );
+            joined.of_newborns += 1;
+        }
+        // The summary names the first divergences only, and counts them all.
+        let told = summary.diverged();
+        ensure!(told >= joined.found, "{told} divergences for {joined:?}");
+        Ok(joined)
+    }
+
+    /// Whether that object was born where one had been freed in use a moment before.
+    fn is_newborn(&self, id: &str, races: &[Race]) -> bool {
+        let Some((hash, born)) = id.split_once('@') else { return false };
+        let Ok(born) = born.parse::<u64>() else { return false };
+        races.iter().any(|race| {
+            let same = format!("{:016x}", self.key.hash(IoEndAddr(race.io_end))) == hash;
+            same && race.at.0 <= born && born - race.at.0 < CONVERSION_MAX_NS
+        })
+    }
+}
+
+/// `… has no run with release of HASH@BORN, 917580 ns after its birth`.
+fn object(divergence: &str) -> Option<&str> {
+    divergence.split_ascii_whitespace().find(|word| word.contains('@'))?.strip_suffix(',')
+}
+
+fn objects_of_findings(summary: &Summary) -> Result<Vec<String>> {
+    let objects = summary.findings.iter().map(|finding| finding["object"].as_str());
+    let objects: Option<Vec<_>> = objects.map(|object| object.map(str::to_owned)).collect();
+    objects.context("a finding without an object")
+}
