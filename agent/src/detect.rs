@@ -163,9 +163,17 @@ impl Detectors {
         self.arm(&{ self.witnesses });
     }
 
-    /// Tells which facts are known from now on.
+    /// Tells which facts are known from now on. What is held and rests on another is not confirmed.
     pub fn know(&mut self, facts: Facts) {
         self.facts = facts;
+        for _ in 0..self.held.len() {
+            let Some(held) = self.held.pop_front() else { break };
+            if held.rests_on.iter().all(|need| need.is_known(facts)) {
+                self.held.push_back(held);
+            } else {
+                self.suppress(held.object.id(), held.rule, Suppressed::Incomplete);
+            }
+        }
         self.arm(&{ self.witnesses });
     }
 

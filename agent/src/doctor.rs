@@ -320,6 +320,8 @@ fn facts_known(facts: &Facts, probes: &[Probe], witnesses: &Witnesses) -> detect
         failed_flag_seen: false,
         bios_unseen: enciphered && !by_fentry,
         core_described,
+        // The stream will show it.
+        attaches_shown: true,
     })
 }
 

@@ -108,6 +108,8 @@ pub struct Pipeline {
     subject: Option<u64>,
     /// An io_end showed that the kernel has the FAILED flag.
     failed_flag_seen: bool,
+    /// The stream has shown that bios are seen attached.
+    attaches_shown: bool,
     device_names: BTreeMap<DevId, Name<32>>,
     attached: Vec<ProbeId>,
 }
@@ -134,6 +136,7 @@ impl Pipeline {
             release: None,
             subject: None,
             failed_flag_seen: false,
+            attaches_shown: false,
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
         }
@@ -295,6 +298,11 @@ impl Pipeline {
             self.note_loss();
         }
         self.oracle.observe(event);
+        let attaches_shown = kernel_facts::attaches_shown(self.lifecycle.summary());
+        if std::mem::replace(&mut self.attaches_shown, attaches_shown) != attaches_shown {
+            self.facts_changed();
+            self.show_arming();
+        }
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         let lossy_until = detectors.last_loss_of_ends();
@@ -394,6 +402,7 @@ impl Pipeline {
             failed_flag_seen: self.failed_flag_seen,
             bios_unseen,
             core_described: self.oracle.is_described(),
+            attaches_shown: self.attaches_shown,
         }));
     }
 }

@@ -11,7 +11,7 @@ pub enum Fact {
     FailedFlag,
     /// `flag` has no bits but UNWRITTEN and FAILED, written by whom 5.5 to 7.3 let write them.
     NoOtherFlags,
-    /// No bio is attached unseen.
+    /// No bio is attached unseen: each has a probe on its way, and the stream has shown that it is hit.
     AllBiosSeen,
     /// A reference core describes it.
     CoreDescribed,

@@ -5,8 +5,9 @@
 //!        ext4_end_bio ──► bios ended > bios attached  a bio ended that was never submitted
 //! ```
 //!
-//! This rule must never watch where a bio may be submitted unseen (from 7.0 on by
-//! `__blk_crypto_submit_bio`, if that is not probed).
+//! This rule must never watch where a bio may be submitted unseen: from 7.0 on by
+//! `__blk_crypto_submit_bio`, if that is not probed, and in a build that inlines `submit_bio`. So it begins
+//! when 64 bios have ended and of 64 at most one was not seen attached.
 
 use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
 use crate::lifecycle::{Gap, IoEndStep, Move, State};
@@ -34,7 +35,7 @@ pub(super) const DETECTOR: Detector = Detector {
             ext4_end_bio passes submit_bio, or before it __blk_crypto_submit_bio, before the device can \
             end it. Hits that the kernel skipped are told, and suppress it.",
     misses: "a swallowed bio where the last two puts race, or where others were attached unseen; a bio that \
-             never ends, which keeps its io_end in flight",
+             never ends, which keeps its io_end in flight; the first 64 bios",
 };
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {

@@ -7,6 +7,7 @@
 use crate::{
     detect::{Fact, Facts},
     generation::{self, Generation, Upstream},
+    lifecycle::{Gap, Summary},
 };
 
 /// What the facts are drawn from.
@@ -22,11 +23,32 @@ pub(crate) struct Evidence<'a> {
     pub(crate) bios_unseen: bool,
     /// A reference core says that it describes the kernel.
     pub(crate) core_described: bool,
+    /// Bios were seen attached again and again, and hardly ever not ([`attaches_shown`]).
+    pub(crate) attaches_shown: bool,
+}
+
+/// So many bios must have ended before it is believed that all are seen attached.
+const BIOS_ENDED_MIN: u64 = 64;
+/// Of so many bios that ended, one at most may have been attached unseen.
+const BIOS_PER_MISS_MIN: u64 = 64;
+
+/// Has the stream shown that bios are seen attached? A build that inlines `submit_bio` would hide many;
+/// a kernel that breaks the protocol hides few.
+pub(crate) fn attaches_shown(summary: &Summary) -> bool {
+    let missed = summary.incomplete[Gap::AttachMissed as usize];
+    summary.bios_ended >= BIOS_ENDED_MIN && missed * BIOS_PER_MISS_MIN <= summary.bios_ended
 }
 
 /// The facts that hold.
 pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
-    let Evidence { release, claims_seen, failed_flag_seen, bios_unseen, core_described } = evidence;
+    let Evidence {
+        release,
+        claims_seen,
+        failed_flag_seen,
+        bios_unseen,
+        attaches_shown,
+        core_described,
+    } = evidence;
     let upstream = release.and_then(Upstream::parse);
     let told = upstream.as_ref().map(|upstream| generation::tell(upstream, None).generations);
     let by_release = |from: Generation| {
@@ -38,24 +60,26 @@ pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
     Facts::NONE
         .with(Fact::FailedFlag, failed_flag)
         .with(Fact::NoOtherFlags, checked && by_release(Generation::G4c))
-        .with(Fact::AllBiosSeen, !bios_unseen)
+        .with(Fact::AllBiosSeen, !bios_unseen && attaches_shown)
         .with(Fact::CoreDescribed, core_described)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Evidence, known};
-    use crate::detect::Fact;
+    use super::{Evidence, attaches_shown, known};
+    use crate::{
+        detect::Fact,
+        lifecycle::{Gap, Summary},
+    };
 
     fn evidence(release: &str) -> Evidence<'_> {
-        let (claims_seen, failed_flag_seen, bios_unseen) = (false, false, false);
-        let core_described = false;
         Evidence {
             release: Some(release),
-            claims_seen,
-            failed_flag_seen,
-            bios_unseen,
-            core_described,
+            claims_seen: false,
+            failed_flag_seen: false,
+            bios_unseen: false,
+            attaches_shown: true,
+            core_described: false,
         }
     }
 
@@ -72,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn few_attaches_missed_are_a_crime_and_many_a_blind_probe() {
+        let shown = |bios_ended, missed| {
+            let mut summary = Summary { bios_ended, ..Summary::default() };
+            summary.incomplete[Gap::AttachMissed as usize] = missed;
+            attaches_shown(&summary)
+        };
+        assert!(!shown(63, 0) && shown(64, 0) && shown(64, 1) && !shown(64, 2));
+        assert!(shown(2_792, 3) && !shown(10_000, 5_000));
+    }
+
+    #[test]
     fn the_flags_are_known_of_the_versions_that_were_looked_at() {
         let knows = |release| known(evidence(release)).hold(Fact::NoOtherFlags);
         assert!(knows("5.10.0-46-cloud-amd64") && knows("6.1.192") && knows("7.3.4"));
@@ -79,8 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn bios_are_all_seen_unless_they_may_be_unseen() {
+    fn bios_are_all_seen_if_that_was_shown_unless_they_may_be_unseen() {
         let seen = evidence("7.3.4");
+        assert!(!known(Evidence { attaches_shown: false, ..seen }).hold(Fact::AllBiosSeen));
         assert!(known(seen).hold(Fact::AllBiosSeen));
         assert!(!known(Evidence { bios_unseen: true, ..seen }).hold(Fact::AllBiosSeen));
     }

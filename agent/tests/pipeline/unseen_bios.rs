@@ -34,6 +34,11 @@ fn judged(release: &str, told: Told, attached: bool) -> (Core, Vec<String>) {
         let failed = matches!(told, Told::Failed);
         stream.own(|own, deliver| own.attach(id, backend::NONE, failed, deliver));
     }
+    // What shows that attached bios are seen.
+    for life in 1..=64 {
+        stream.life_of_a_bio(0xa000 + 0x40 * life, true);
+    }
+    stream.tick(0);
     stream.life_of_a_bio(0xa000, attached);
     stream.tick(0);
     let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
