@@ -252,6 +252,10 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::FsyncPhaseEnd { header: _, phase: code, pad: _, ret } = read(bytes)?;
             Body::FsyncPhaseEnd { phase: phase(code)?, ret }
         }
+        wire::InodeDestroy::KIND => {
+            let wire::InodeDestroy { header: _, inode, ino, dev, valid } = read(bytes)?;
+            Body::InodeDestroy { inode: InodeAddr(inode), id: inode_id(ino, dev, valid) }
+        }
         _ => return Err(Malformed::Kind),
     })
 }

@@ -17,10 +17,12 @@
 
 mod bad_linkage;
 mod bad_reference;
+mod conversion_error_hidden;
 mod convert_after_failed_write;
 mod convert_in_irq;
 mod double_process;
 mod facts;
+mod fsync_before_conversion;
 mod leaked_handle;
 mod losses;
 mod lost_flag_update;
@@ -30,6 +32,7 @@ mod oracle_divergence;
 mod release_twice;
 mod unknown_flag_bits;
 mod unlocked_flag_write;
+mod unpinned_inode;
 mod use_after_release;
 mod verdict;
 mod worker_freed_in_use;
@@ -97,6 +100,9 @@ pub const DETECTORS: &[Detector] = &[
     missing_bio::DETECTOR,
     convert_in_irq::DETECTOR,
     worker_freed_in_use::DETECTOR,
+    fsync_before_conversion::DETECTOR,
+    conversion_error_hidden::DETECTOR,
+    unpinned_inode::DETECTOR,
     oracle_divergence::DETECTOR,
 ];
 

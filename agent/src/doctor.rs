@@ -23,7 +23,7 @@ use crate::{
     detect::{self, DETECTORS, Detectors, Need},
     event::Backend,
     oracle::in_step::Protocol,
-    pipeline::kernel_facts::{self, Evidence},
+    pipeline::kernel_facts::{self, Evidence, Shown},
     probes::{self, Hook, PROBES, Presence, Witness},
     source::kernel::{Absence, Verdict, brief, refusal_hint},
     witnesses::Witnesses,
@@ -317,7 +317,8 @@ fn facts_known(facts: &Facts, probes: &[Probe], witnesses: &Witnesses) -> detect
     kernel_facts::known(Evidence {
         release: Some(&facts.release),
         claims_seen: witnesses.sees(Witness::Claim),
-        failed_flag_seen: false,
+        // It learns that with the first conversion.
+        shown: Shown { chained_bio: true, ..Shown::default() },
         bios_unseen: enciphered && !by_fentry,
         core_described,
         // The stream will show it.

@@ -290,6 +290,10 @@ pub enum Body {
         phase: FsyncPhase,
         ret: i64,
     },
+    InodeDestroy {
+        inode: InodeAddr,
+        id: Option<InodeId>,
+    },
     Nesting {
         role: u32,
         step: u32,

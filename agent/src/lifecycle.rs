@@ -25,12 +25,15 @@ mod bios;
 mod calls;
 mod direct_io;
 mod epoch;
+mod failures;
 mod fsync;
 mod gap;
 mod history;
 mod io_end;
+mod kin;
 mod levels;
 mod model;
+mod pass_by;
 mod sight;
 mod snapshots;
 mod state;
@@ -41,7 +44,9 @@ mod workers;
 
 use endiod_wire::wire::config_key;
 
-use crate::event::{Backend, BioAddr, Body, Event, InodeId, IoEndAddr, Nanos, Seen, Stamp};
+use crate::event::{
+    Backend, BioAddr, Body, Event, InodeAddr, InodeId, IoEndAddr, Nanos, Seen, Stamp,
+};
 use crate::limits;
 use crate::probes::Witness;
 use crate::witnesses::Witnesses;
@@ -62,6 +67,7 @@ pub use table::Capacities;
 use act::Deed;
 use bios::{Bios, Done};
 use calls::Calls;
+use failures::Failures;
 use model::Input;
 use sight::Sight;
 use table::{IoEnds, Slot};
@@ -73,6 +79,7 @@ pub struct Lifecycle {
     bios: Bios,
     calls: Calls,
     workers: Workers,
+    failures: Failures,
     witnesses: Witnesses,
     sight: Sight,
     /// Latest time at which a probe was attached or detached.
@@ -100,6 +107,7 @@ impl Lifecycle {
             bios: Bios::new(bios),
             calls: Calls::new(direct_ios, fsyncs),
             workers: Workers::new(),
+            failures: Failures::new(),
             witnesses,
             sight: Sight::new(&witnesses),
             probes_changed_at: None,
@@ -154,8 +162,8 @@ impl Lifecycle {
     pub fn observe(&mut self, event: &Event, sink: &mut impl FnMut(Step<'_>)) {
         let stamp = &event.stamp;
         match event.body {
-            Body::IoEndBirth { io_end, id, .. } => {
-                self.birth(IoEnd::born(stamp, io_end, id), sink);
+            Body::IoEndBirth { io_end, inode, id } => {
+                self.birth(IoEnd::born(stamp, io_end, id), inode, sink);
             }
             Body::IoEndInode { io_end, id: Some(id), .. } => {
                 self.identified(stamp, io_end, id, sink);
@@ -177,6 +185,8 @@ impl Lifecycle {
             Body::WorkQueued { .. } => self.summary.batches_queued += 1,
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
+            Body::FsyncEnd { ret } => self.fsync_end(stamp, ret, sink),
+            Body::InodeDestroy { inode, .. } => self.inode_destroyed(stamp, inode, sink),
             Body::Host { .. } => self.begin_stream(sink),
             Body::Config { key: config_key::IO_ENDS_MAX, value } => {
                 self.io_ends.bound(usize::try_from(value).unwrap_or(usize::MAX));
@@ -191,7 +201,7 @@ impl Lifecycle {
         }
     }
 
-    fn birth(&mut self, mut object: IoEnd, sink: &mut impl FnMut(Step<'_>)) {
+    fn birth(&mut self, mut object: IoEnd, inode: InodeAddr, sink: &mut impl FnMut(Step<'_>)) {
         let addr = object.id().addr;
         if addr.0 == 0 {
             return self.summary.note_orphan(Orphan::NullIoEnd);
@@ -206,6 +216,10 @@ impl Lifecycle {
         match self.io_ends.insert(object) {
             Ok(slot) => {
                 self.summary.io_ends_born += 1;
+                // 0 where its birth could not tell.
+                if inode.0 != 0 {
+                    self.io_ends.is_of(slot, inode);
+                }
                 sink(Step::IoEndBorn(self.io_ends.at(slot)));
             }
             Err(_) => self.summary.note_full(Table::IoEnds),
@@ -334,11 +348,24 @@ impl Lifecycle {
         if act == Act::Release {
             self.summary.lives_complete += u64::from(object.complete());
             sink(Step::IoEndReleased(object));
-            let bios = object.bios();
-            self.io_ends.bury(slot);
-            self.bios_over(addr, bios);
+            self.over(slot);
         }
         true
+    }
+
+    /// It was released, and becomes a tombstone.
+    fn over(&mut self, slot: Slot) {
+        let object = self.io_ends.at(slot);
+        let (addr, bios) = (object.id().addr, object.bios());
+        if object.convert_ret() < 0 {
+            let failed = *object;
+            // Where its birth did not tell the inode, no fsync can be held against it.
+            if let Some(inode) = self.io_ends.inode_of(slot) {
+                self.failures.keep(inode, failed);
+            }
+        }
+        self.io_ends.bury(slot);
+        self.bios_over(addr, bios);
     }
 
     /// Where an io_end is; one of first sight is adopted. `None` if there is nothing to move.

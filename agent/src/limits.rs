@@ -67,6 +67,7 @@ limits! {
     ORACLE_HELD_MAX, "oracle_held_max" = 256, "Divergences of one second; a kernel that diverges more often is understood from the first ones.", "endiod_oracle_events_total{outcome=could_not_tell}";
     ORACLE_DIVERGENCES_MAX, "oracle_divergences_max" = 16, "Divergences that the summary names; the others are counted.", "endiod_oracle_events_total{outcome=diverged}";
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Forty times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";
+    FAILED_CONVERSIONS_MAX, "failed_conversions_max" = 64, "io_ends whose conversion failed and of which no fsync spoke yet; an ext4 that fails often is shut down or read-only soon.", "none: the oldest is forgotten, as the rule states";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }
 

@@ -38,7 +38,7 @@ use crate::{
     witnesses::Witnesses,
 };
 
-use kernel_facts::Evidence;
+use kernel_facts::{Evidence, Shown};
 use meter::Meter;
 use onlooker::Nobody;
 use stream::{ProbeFate, Totals};
@@ -106,10 +106,10 @@ pub struct Pipeline {
     release: Option<Name<64>>,
     /// What is watched if not the kernel's ext4, one of `wire::subject`.
     subject: Option<u64>,
-    /// An io_end showed that the kernel has the FAILED flag.
-    failed_flag_seen: bool,
     /// The stream has shown that bios are seen attached.
     attaches_shown: bool,
+    /// What io_ends showed of the kernel.
+    shown: Shown,
     device_names: BTreeMap<DevId, Name<32>>,
     attached: Vec<ProbeId>,
 }
@@ -135,8 +135,8 @@ impl Pipeline {
             key: AddressKey(0),
             release: None,
             subject: None,
-            failed_flag_seen: false,
             attaches_shown: false,
+            shown: Shown::default(),
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
         }
@@ -223,14 +223,15 @@ impl Pipeline {
             self.detectors.hear(self.oracle.said());
         }
         let Pipeline { lifecycle, detectors, meter, .. } = self;
-        let mut shows_failed_flag = false;
+        let mut shown = self.shown;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
             meter.step(&step);
             onlooker.step(&step);
-            shows_failed_flag |= step.shows_failed_flag();
+            shown.take(&step);
         });
-        if shows_failed_flag && !std::mem::replace(&mut self.failed_flag_seen, true) {
+        if shown != self.shown {
+            self.shown = shown;
             self.facts_changed();
             self.show_arming();
         }
@@ -244,7 +245,7 @@ impl Pipeline {
                 self.begin_stream();
                 self.release = Some(release);
                 self.subject = None;
-                self.failed_flag_seen = false;
+                self.shown = Shown::default();
                 self.key = AddressKey(hash_key);
                 self.facts_changed();
             }
@@ -399,7 +400,7 @@ impl Pipeline {
             // What is watched in ext4's place is no part of that release.
             release: release.as_deref().filter(|_| self.subject.is_none()),
             claims_seen: witnesses.sees(Witness::Claim),
-            failed_flag_seen: self.failed_flag_seen,
+            shown: self.shown,
             bios_unseen,
             core_described: self.oracle.is_described(),
             attaches_shown: self.attaches_shown,

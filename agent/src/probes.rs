@@ -72,6 +72,7 @@ pub enum Witness {
     BioDone,
     /// The first of a batch is handed to the worker, where puts are not seen.
     WorkQueued,
+    InodeDestroy,
 }
 
 /// On which kernels the function can be hooked.
@@ -190,6 +191,7 @@ probes! {
     Kprobe kprobe_ext4_end_io_rsv_work, ext4_end_io_rsv_work, WorkerBegin, Always, "worker begins", "worker runs unknown";
     Entry __blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
     Kprobe kprobe_blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
+    Entry ext4_destroy_inode, ext4_destroy_inode, InodeDestroy, Always, "inode destroyed, if its conversion work was ever queued", "an inode that goes before its io_ends is not seen";
 }
 
 /// The probe with that number on the wire.

@@ -46,7 +46,7 @@ const LOSSY: [Faults; 5] = [
 ];
 
 /// Rules that no slip breaks: the traces under `tests/data` do, and the saboteur in guests.
-const NO_SLIP: [&str; 9] = [
+const NO_SLIP: [&str; 12] = [
     "bad_linkage",
     "unknown_flag_bits",
     "lost_flag_update",
@@ -56,6 +56,9 @@ const NO_SLIP: [&str; 9] = [
     "missing_bio",
     "convert_in_irq",
     "worker_freed_in_use",
+    "fsync_before_conversion",
+    "conversion_error_hidden",
+    "unpinned_inode",
 ];
 
 const SOUND: [World; 2] = [World::CompletedList(Half::FIXED), World::Refcounted(None)];

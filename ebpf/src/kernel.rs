@@ -92,6 +92,8 @@ constants! {
     REQUEST_BIOTAIL: u32,
     /// `work_struct.func`.
     WORK_FUNC: u32,
+    /// `work_struct.data`.
+    WORK_DATA: u32,
     /// Which argument of the tracepoint `block_bio_queue` is the bio: 0, or 1 before 5.11.
     BIO_QUEUE_ARG: u32,
     /// 1 where argument 2 of the tracepoint `kmem_cache_alloc` is the cache.

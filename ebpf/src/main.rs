@@ -19,6 +19,7 @@ mod probes {
     mod hello;
     mod hindrance;
     mod identity;
+    mod inode;
     mod io_end;
     mod nesting;
     mod seen;

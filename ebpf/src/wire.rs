@@ -20,6 +20,7 @@
 //! This file must never depend on a kernel header or on a crate.
 
 mod bounds;
+mod config;
 
 use core::mem::size_of;
 
@@ -27,6 +28,7 @@ pub use bounds::{
     BOUNDS, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX,
     RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, bound, task_table,
 };
+pub use config::{config_key, subject};
 
 /// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
@@ -460,6 +462,18 @@ records! {
         /// The function's return value; 0 where it returns nothing, and for `filemap_writeback`.
         ret: i64,
     }
+    /// fentry `ext4_destroy_inode` of an inode whose conversion work was queued at least once: it is
+    /// evicted, and its memory goes.
+    40 InodeDestroy "inode_destroy" {
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// `s_dev`.
+        dev: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+    }
     /// Written by the nesting test's programs only (`probes/nesting.rs`).
     60 Nesting "nesting" {
         /// 1 in the interrupted program, 2 in the interrupting one.
@@ -566,27 +580,3 @@ records! {
 
 /// Records per run of the interrupted program of the nesting test.
 pub const NESTING_LONG_RUN: u32 = 32;
-
-/// Keys of [`Config`].
-pub mod config_key {
-    /// Bound of the io_end table.
-    pub const IO_ENDS_MAX: u32 = 1;
-    /// Bound of the table of direct I/Os in flight.
-    pub const DIRECT_IOS_MAX: u32 = 2;
-    /// Bound of the table of open fsyncs.
-    pub const FSYNCS_MAX: u32 = 3;
-    /// 1 where ext4 is a module without BTF: io_ends are read as 5.5 to 7.3 lay them out, and no image
-    /// is to be believed until one was seen to fit.
-    pub const LAYOUT_ASSUMED: u32 = 4;
-    /// Whose completion core is watched, one of [`super::subject`]; ext4's where a stream does not say.
-    pub const SUBJECT: u32 = 5;
-}
-
-/// Values of [`config_key::SUBJECT`].
-pub mod subject {
-    /// ext4 of the kernel that HOST names.
-    pub const EXT4: u64 = 0;
-    /// The fixture module `replica` on that kernel: the completion core of 2012 (3.2 to 3.6), fixed or
-    /// not. An io_end's work is its own there, so the inode of WORKER_BEGIN and WORKER_END is the io_end.
-    pub const REPLICA: u64 = 1;
-}

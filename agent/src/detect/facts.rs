@@ -15,12 +15,19 @@ pub enum Fact {
     AllBiosSeen,
     /// A reference core describes it.
     CoreDescribed,
+    /// A bio that ends is chained to an io_end that will be converted.
+    BiosChained,
 }
 
 impl Fact {
     /// All facts.
-    pub const ALL: [Fact; 4] =
-        [Fact::FailedFlag, Fact::NoOtherFlags, Fact::AllBiosSeen, Fact::CoreDescribed];
+    pub const ALL: [Fact; 5] = [
+        Fact::FailedFlag,
+        Fact::NoOtherFlags,
+        Fact::AllBiosSeen,
+        Fact::CoreDescribed,
+        Fact::BiosChained,
+    ];
 
     /// What it is called on pages.
     pub fn name(self) -> &'static str {
@@ -29,6 +36,7 @@ impl Fact {
             Fact::NoOtherFlags => "the flags of 5.5 to 7.3",
             Fact::AllBiosSeen => "__blk_crypto_submit_bio",
             Fact::CoreDescribed => "a reference core that fits what this kernel shows",
+            Fact::BiosChained => "a bio seen chained to an io_end",
         }
     }
 }

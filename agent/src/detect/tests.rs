@@ -37,7 +37,8 @@ fn each_back_end_arms_the_rules_that_it_can_serve() {
     let all: Vec<_> = Rule::ALL.iter().map(|rule| rule.label()).collect();
     assert_eq!(armed(&Witnesses::all_by(Backend::Fentry)), all);
     let raw = armed(&Witnesses::all_by(Backend::RawTracepoint));
-    assert_eq!(raw, ["double_process", "use_after_release", "bad_reference", "unknown_flag_bits"]);
+    let of_bytes = ["double_process", "use_after_release", "bad_reference", "unknown_flag_bits"];
+    assert_eq!(raw, [&of_bytes[..], &["unpinned_inode"]].concat());
     assert!(armed(&Witnesses::all_by(Backend::Kprobe)).is_empty());
     assert!(armed(&Witnesses::NONE).is_empty());
 }
@@ -47,9 +48,12 @@ fn back_ends_are_mixed_witness_by_witness() {
     let mut mixed = Witnesses::all_by(Backend::Fentry);
     mixed.set(Witness::Claim, None);
     mixed.set(Witness::Birth, Some(Backend::RawTracepoint));
-    // The cores take nothing from a raw tracepoint.
-    let all = Rule::ALL.iter().filter(|rule| **rule != Rule::OracleDivergence);
-    assert_eq!(armed(&mixed), all.map(|rule| rule.label()).collect::<Vec<_>>());
+    // Inodes are known by fentry's births, and the cores take nothing from a raw tracepoint.
+    let tied_to_inodes =
+        ["fsync_before_conversion", "conversion_error_hidden", "oracle_divergence"];
+    let others = Rule::ALL.iter().map(|rule| rule.label());
+    let others: Vec<_> = others.filter(|rule| !tied_to_inodes.contains(rule)).collect();
+    assert_eq!(armed(&mixed), others);
     mixed.set(Witness::Birth, Some(Backend::Kprobe));
     assert!(armed(&mixed).is_empty());
     mixed = Witnesses::all_by(Backend::Fentry);
@@ -62,6 +66,9 @@ fn back_ends_are_mixed_witness_by_witness() {
         "leaked_handle",
         "missing_bio",
         "oracle_divergence",
+        "fsync_before_conversion",
+        "conversion_error_hidden",
+        "unpinned_inode",
     ];
     let others = Rule::ALL.iter().map(|rule| rule.label());
     let others: Vec<_> = others.filter(|rule| !resting_on_puts.contains(rule)).collect();
@@ -112,6 +119,9 @@ fn a_fact_that_is_not_known_costs_what_rests_on_it_and_says_so() {
     let flags = without(Fact::NoOtherFlags);
     let resting_on_flags = ["unknown_flag_bits", "unlocked_flag_write"];
     assert_eq!(lacking(&flags, Lack::Generation), resting_on_flags);
+    let chained = without(Fact::BiosChained);
+    assert_eq!(lacking(&chained, Lack::Generation), ["unpinned_inode"]);
+    assert!(chained.is_armed(Rule::UnpinnedInode), "the end of an inode is seen all the same");
     assert!(!flags.is_armed(Rule::UnknownFlagBits));
     let bios = without(Fact::AllBiosSeen);
     assert_eq!(lacking(&bios, Lack::ProbeMissing), ["missing_bio"]);

@@ -55,6 +55,12 @@ rules! {
     ConvertInIrq = "convert_in_irq",
     /// An incarnation is freed while another task processes it.
     WorkerFreedInUse = "worker_freed_in_use",
+    /// An fsync returned 0 before a write that it had to wait for was converted.
+    FsyncBeforeConversion = "fsync_before_conversion",
+    /// A conversion failed, and the fsync that had to tell returned 0.
+    ConversionErrorHidden = "conversion_error_hidden",
+    /// An io_end was left to a worker while nothing kept its inode in memory.
+    UnpinnedInode = "unpinned_inode",
     /// A reference core has no run with what was seen.
     OracleDivergence = "oracle_divergence",
 }

@@ -206,7 +206,7 @@ impl Page {
     fn rules(&mut self, report: &Report) {
         self.section("Rules");
         for rule in &report.rules {
-            let head = format!("  {:<11}{:<20}", rule.verdict.label(), rule.rule);
+            let head = format!("  {:<11}{:<28}", rule.verdict.label(), rule.rule);
             let rests = match &rule.lacks[..] {
                 [] => format!("needs {}", rule.needs.join(", ")),
                 lacks => format!("lacks {}", lacks.join(", ")),

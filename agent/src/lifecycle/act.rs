@@ -63,6 +63,10 @@ acts! {
     BioDone = "bio_done", "block_bio_complete", BioDone;
     /// It is on the inode's list as the worker starts.
     Listed = "listed", "workqueue_execute_start", WorkerBegin;
+    /// An fsync that had to wait for it returned 0.
+    FsyncReturned = "fsync_end", "ext4_sync_file", FsyncEnd;
+    /// Its inode is destroyed.
+    InodeDestroyed = "inode_end", "ext4_destroy_inode", InodeDestroy;
 }
 
 /// An act as an event tells it.

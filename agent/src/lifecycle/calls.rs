@@ -3,10 +3,10 @@
 //! This module must never know an io_end.
 
 use super::direct_io::{self, DirectIos};
-use super::fsync::{self, Fsyncs};
+use super::fsync::{self, FsyncDone, Fsyncs};
 use super::step::Step;
 use super::summary::{Level, Orphan, Summary, Table};
-use crate::event::{Body, Event, Nanos};
+use crate::event::{Body, Event, Nanos, Stamp};
 
 /// Direct writes and fsyncs in flight.
 pub(super) struct Calls {
@@ -67,15 +67,11 @@ impl Calls {
                 let told = self.direct_ios.returned(event, iocb, ret);
                 direct_io(told, summary, sink);
             }
-            Body::FsyncBegin { id, range, .. } => {
-                let told = self.fsyncs.begin(stamp, id, range);
+            Body::FsyncBegin { inode, id, range, phases_followed: _ } => {
+                let told = self.fsyncs.begin(stamp, id, inode, range);
                 let begun = !matches!(told, fsync::Told::Full);
                 summary.fsyncs_begun += u64::from(begun);
                 fsync(told, Orphan::FsyncSuperseded, summary, sink);
-            }
-            Body::FsyncEnd { ret } => {
-                let told = self.fsyncs.end(stamp, ret);
-                fsync(told, Orphan::FsyncEnd, summary, sink);
             }
             Body::FsyncPhaseBegin { phase } => {
                 let told = self.fsyncs.phase_begin(stamp, phase);
@@ -87,6 +83,20 @@ impl Calls {
             }
             _ => {}
         }
+    }
+
+    /// An fsync returns; what it was, if its begin was seen.
+    pub(super) fn fsync_end(
+        &mut self,
+        stamp: &Stamp,
+        ret: i64,
+        summary: &mut Summary,
+        sink: &mut impl FnMut(Step<'_>),
+    ) -> Option<FsyncDone> {
+        let told = self.fsyncs.end(stamp, ret);
+        let done = if let fsync::Told::Done(done) = told { Some(done) } else { None };
+        fsync(told, Orphan::FsyncEnd, summary, sink);
+        done
     }
 }
 

@@ -11,7 +11,7 @@
 //! a phase: a begin without an end leaves the phase absent.
 
 use super::table::{Full, Spans, errno};
-use crate::event::{FsyncPhase, FsyncRange, InodeId, Nanos, Stamp, Task};
+use crate::event::{FsyncPhase, FsyncRange, InodeAddr, InodeId, Nanos, Stamp, Task};
 
 /// An `ext4_sync_file` that returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct FsyncDone {
     pub duration: Nanos,
     /// The file.
     pub inode: Option<InodeId>,
+    /// Its address.
+    pub inode_at: InodeAddr,
+    /// When it first began to wait for writeback: what it has to wait for is under way by then.
+    pub waits_from: Option<Nanos>,
     /// Who called.
     pub task: Task,
     /// What was asked for.
@@ -36,8 +40,10 @@ pub struct FsyncDone {
 struct Span {
     begun: Nanos,
     inode: Option<InodeId>,
+    inode_at: InodeAddr,
     range: FsyncRange,
     phases: [Phase; 4],
+    waits_from: Option<Nanos>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -84,9 +90,11 @@ impl Fsyncs {
         &mut self,
         stamp: &Stamp,
         inode: Option<InodeId>,
+        inode_at: InodeAddr,
         range: FsyncRange,
     ) -> Told {
-        let span = Span { begun: stamp.at, inode, range, phases: [Phase::default(); 4] };
+        let phases = [Phase::default(); 4];
+        let span = Span { begun: stamp.at, inode, inode_at, range, phases, waits_from: None };
         match self.spans.begin(stamp.task.tid, span) {
             Ok(None) => Told::Nothing,
             Ok(Some(_)) => Told::Superseded,
@@ -97,6 +105,9 @@ impl Fsyncs {
     pub(super) fn phase_begin(&mut self, stamp: &Stamp, phase: FsyncPhase) -> Told {
         let Some(span) = self.spans.get_mut(&stamp.task.tid) else { return Told::WithoutBegin };
         span.phases[phase as usize].open = Some(stamp.at);
+        if phase == FsyncPhase::DataWait {
+            span.waits_from = span.waits_from.or(Some(stamp.at));
+        }
         Told::Nothing
     }
 
@@ -116,6 +127,8 @@ impl Fsyncs {
             begun: span.begun,
             duration: stamp.at.since(span.begun),
             inode: span.inode,
+            inode_at: span.inode_at,
+            waits_from: span.waits_from,
             task: stamp.task,
             range: span.range,
             phases: span.phases.map(|phase| phase.sum.filter(|_| phase.open.is_none())),

@@ -72,7 +72,7 @@ pub struct IoEnd {
     /// The put that read a count of 1.
     pub(super) proven_last_put: Option<Act>,
     /// Bits of [`mark`].
-    pub(super) marks: u8,
+    pub(super) marks: u16,
     pub(super) snapshots: Snapshots,
     pub(super) history: History,
 }
@@ -80,21 +80,25 @@ pub struct IoEnd {
 /// Bits of `IoEnd::marks`.
 pub(super) mod mark {
     /// Inode and device are known.
-    pub(in super::super) const INODE: u8 = 1;
+    pub(in super::super) const INODE: u16 = 1;
     /// Which of two functions dropped the last reference, or whether it defers, is unknown.
-    pub(in super::super) const QUEUE_UNKNOWN: u8 = 1 << 1;
+    pub(in super::super) const QUEUE_UNKNOWN: u16 = 1 << 1;
     /// FAILED was seen set.
-    pub(in super::super) const FAILED: u8 = 1 << 2;
+    pub(in super::super) const FAILED: u16 = 1 << 2;
     /// A step departed from the protocol.
-    pub(in super::super) const IRREGULAR: u8 = 1 << 3;
+    pub(in super::super) const IRREGULAR: u16 = 1 << 3;
     /// The claim read a count of 0: that the object was final is proven.
-    pub(in super::super) const CLAIMED_AT_ZERO: u8 = 1 << 4;
+    pub(in super::super) const CLAIMED_AT_ZERO: u16 = 1 << 4;
     /// A conversion was entered.
-    pub(in super::super) const CONVERTS: u8 = 1 << 5;
+    pub(in super::super) const CONVERTS: u16 = 1 << 5;
     /// Nobody could see its bios end.
-    pub(in super::super) const BIO_ENDS_UNSEEN: u8 = 1 << 6;
+    pub(in super::super) const BIO_ENDS_UNSEEN: u16 = 1 << 6;
     /// Its last put was not seen; a list told that it had been.
-    pub(in super::super) const LISTED: u8 = 1 << 7;
+    pub(in super::super) const LISTED: u16 = 1 << 7;
+    /// A bio was seen chained to it: the writeback of its folios waits for the release.
+    pub(in super::super) const PINNED: u16 = 1 << 8;
+    /// UNWRITTEN was seen set.
+    pub(in super::super) const UNWRITTEN: u16 = 1 << 9;
 }
 
 impl IoEnd {
@@ -229,6 +233,26 @@ impl IoEnd {
     /// Did the claim find a count of 0?
     pub fn claimed_at_zero(&self) -> bool {
         self.marks & mark::CLAIMED_AT_ZERO != 0
+    }
+
+    /// When the submitter dropped its reference: all bios are attached by then.
+    pub fn submitted_at(&self) -> Option<Nanos> {
+        self.submitter_put_at.get(self.born)
+    }
+
+    /// Was a bio seen chained to it, so that writeback ends no earlier than its release?
+    pub fn was_pinned(&self) -> bool {
+        self.marks & mark::PINNED != 0
+    }
+
+    /// Was UNWRITTEN seen set?
+    pub fn was_unwritten(&self) -> bool {
+        self.marks & mark::UNWRITTEN != 0
+    }
+
+    /// Was FAILED seen set?
+    pub fn was_failed(&self) -> bool {
+        self.marks & mark::FAILED != 0
     }
 
     /// The last steps, oldest first.

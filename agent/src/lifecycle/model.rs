@@ -68,8 +68,8 @@ impl IoEnd {
     /// Follows one event; the object is in its new state afterwards.
     pub(super) fn apply(&mut self, input: Input<'_>) -> Outcome {
         let (before, gaps_before, earlier) = (self.state, self.gaps, self.snapshots);
-        if input.image.is_some_and(|image| image.flag & FLAG_FAILED != 0) {
-            self.marks |= mark::FAILED;
+        if let Some(image) = input.image {
+            self.mark(before, image);
         }
         let (action, remark) = if before == State::Released {
             self.late(input)
@@ -91,6 +91,15 @@ impl IoEnd {
         Outcome { before, action, earlier, irregular, new_gaps: self.gaps.without(gaps_before) }
     }
 
+    fn mark(&mut self, before: State, image: &IoEndImage) {
+        self.marks |= if image.flag & FLAG_FAILED != 0 { mark::FAILED } else { 0 };
+        if before == State::Released {
+            return; // the bytes of whoever is there now
+        }
+        self.marks |= if image.bio != 0 { mark::PINNED } else { 0 };
+        self.marks |= if image.flag & FLAG_UNWRITTEN != 0 { mark::UNWRITTEN } else { 0 };
+    }
+
     /// A tombstone's counters and times stay as they were when it died.
     fn late(&self, input: Input<'_>) -> (Move, Option<Irregular>) {
         let action = match input.act {
@@ -105,6 +114,7 @@ impl IoEnd {
             Act::PartDone => Move::PartDone,
             Act::BioDone => Move::BioDone,
             Act::Listed => Move::Listed,
+            Act::FsyncReturned | Act::InodeDestroyed => Move::PassBy,
         };
         (action, None)
     }
@@ -135,6 +145,7 @@ impl IoEnd {
                 (Move::BioDone, None)
             }
             Act::PartDone | Act::BioDone => (Move::PartDone, None),
+            Act::FsyncReturned | Act::InodeDestroyed => (Move::PassBy, None),
             Act::Listed => self.listed(input, now),
             Act::Put | Act::PutDefer => self.put(input, now),
             Act::Claim | Act::ConvertBegin => self.claim_or_convert(input, now),

@@ -149,11 +149,13 @@ pub enum Move {
     ClaimUnwatched,
     /// Released where what comes before it is not witnessed.
     ReleaseUnwatched,
+    /// Somebody who had to wait for its end did not: legal nowhere, and it stays where it is.
+    PassBy,
 }
 
 impl Move {
     /// All moves.
-    pub const ALL: [Move; 20] = [
+    pub const ALL: [Move; 21] = [
         Move::Range,
         Move::RangeFailed,
         Move::Attach,
@@ -174,6 +176,7 @@ impl Move {
         Move::PutUnwatched,
         Move::ClaimUnwatched,
         Move::ReleaseUnwatched,
+        Move::PassBy,
     ];
 
     /// Is it over with this move?
@@ -204,6 +207,7 @@ impl Move {
             Move::PutUnwatched => "put_unwatched",
             Move::ClaimUnwatched => "claim_unwatched",
             Move::ReleaseUnwatched => "release_unwatched",
+            Move::PassBy => "pass_by",
         }
     }
 }

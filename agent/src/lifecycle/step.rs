@@ -44,6 +44,12 @@ impl Step<'_> {
             && moved.before != State::Released
             && moved.image.is_some_and(|image| image.flag & FLAG_FAILED != 0)
     }
+
+    /// Does it show an io_end with a bio chained to it?
+    pub fn shows_chained_bio(&self) -> bool {
+        let Step::IoEndMoved(moved) = self else { return false };
+        moved.before != State::Released && moved.image.is_some_and(|image| image.bio != 0)
+    }
 }
 
 /// What happened to an io_end.

@@ -168,7 +168,11 @@ impl Summary {
             Act::Release => self.io_ends_released += 1,
             Act::PartDone | Act::BioDone => self.bios_done += u64::from(ret != 0),
             Act::Listed => self.listed += 1,
-            Act::Birth | Act::Range | Act::ConvertBegin => {}
+            Act::Birth
+            | Act::Range
+            | Act::ConvertBegin
+            | Act::FsyncReturned
+            | Act::InodeDestroyed => {}
         }
     }
 

@@ -17,8 +17,9 @@ use std::hash::Hash;
 use hashbrown::HashMap;
 
 use super::io_end::{IoEnd, IoEndId};
+use super::kin::Kin;
 use super::state::State;
-use crate::event::{IoEndAddr, Nanos};
+use crate::event::{InodeAddr, IoEndAddr, Nanos};
 use crate::limits;
 
 /// Bounds of the tables.
@@ -51,13 +52,21 @@ pub(super) struct Full;
 
 /// A place in the table, good until the next insertion or eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct Slot(pub(super) u32);
+
+impl Slot {
+    /// Its place.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Objects by address, tombstones included.
 pub(super) struct IoEnds {
     index: HashMap<IoEndAddr, Slot>,
     slots: Vec<Option<IoEnd>>,
     free: Vec<Slot>,
+    kin: Kin,
     tombstones: VecDeque<(Slot, IoEndId)>,
     /// Never more than it was made for.
     capacity: usize,
@@ -71,6 +80,7 @@ impl IoEnds {
             index: HashMap::with_capacity(2 * capacity),
             slots: Vec::with_capacity(capacity),
             free: Vec::with_capacity(capacity),
+            kin: Kin::new(capacity),
             tombstones: VecDeque::with_capacity(limits::TOMBSTONES_MAX + 1),
             capacity,
             made_for: capacity,
@@ -94,14 +104,15 @@ impl IoEnds {
     }
 
     /// The object or tombstone in a slot.
-    pub(super) fn at(&mut self, Slot(slot): Slot) -> &mut IoEnd {
-        self.slots[slot as usize].as_mut().expect("a slot that was found is in use")
+    pub(super) fn at(&mut self, slot: Slot) -> &mut IoEnd {
+        self.slots[slot.index()].as_mut().expect("a slot that was found is in use")
     }
 
     /// Forgets what is at `addr`; gives it back if it was still alive.
     pub(super) fn evict(&mut self, addr: IoEndAddr) -> Option<IoEnd> {
         let slot = self.index.remove(&addr)?;
-        let object = self.slots[slot.0 as usize].take().expect("an indexed slot is in use");
+        let object = self.slots[slot.index()].take().expect("an indexed slot is in use");
+        self.kin.leave(slot);
         self.free.push(slot);
         let alive = object.state() != State::Released;
         self.live -= u64::from(alive);
@@ -115,8 +126,28 @@ impl IoEnds {
         let shadowed = self.index.insert(addr, slot);
         assert!(shadowed.is_none(), "an address holds one object");
         self.live += 1;
-        self.slots[slot.0 as usize] = Some(object);
+        self.slots[slot.index()] = Some(object);
         Ok(slot)
+    }
+
+    /// The live object in that slot is of this inode.
+    pub(super) fn is_of(&mut self, slot: Slot, inode: InodeAddr) {
+        self.kin.enter(inode, slot);
+    }
+
+    /// Which inode the object in that slot is of, if its birth told it.
+    pub(super) fn inode_of(&self, slot: Slot) -> Option<InodeAddr> {
+        self.kin.inode_of(slot)
+    }
+
+    /// The oldest live object of an inode.
+    pub(super) fn first_of(&self, inode: InodeAddr) -> Option<Slot> {
+        self.kin.first_of(inode)
+    }
+
+    /// The next younger one of the same inode.
+    pub(super) fn after(&self, slot: Slot) -> Option<Slot> {
+        self.kin.after(slot)
     }
 
     /// Remembers an object that was just released as a tombstone.
@@ -124,6 +155,7 @@ impl IoEnds {
         let object = self.at(slot);
         assert!(object.state() == State::Released, "only the dead are buried");
         let id = object.id();
+        self.kin.leave(slot);
         self.live -= 1;
         self.tombstones.push_back((slot, id));
         if self.tombstones.len() > limits::TOMBSTONES_MAX {
@@ -172,7 +204,7 @@ impl IoEnds {
     fn forget_oldest(&mut self) -> bool {
         let Some((slot, id)) = self.tombstones.pop_front() else { return false };
         let is_it = |object: &IoEnd| object.id() == id && object.state() == State::Released;
-        if self.slots[slot.0 as usize].as_ref().is_some_and(is_it) {
+        if self.slots[slot.index()].as_ref().is_some_and(is_it) {
             self.evict(id.addr);
         }
         true

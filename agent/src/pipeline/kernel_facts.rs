@@ -7,8 +7,25 @@
 use crate::{
     detect::{Fact, Facts},
     generation::{self, Generation, Upstream},
-    lifecycle::{Gap, Summary},
+    lifecycle::{Gap, Step, Summary},
 };
+
+/// What io_ends of a stream have shown of their kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// One of which a bio failed was seen with FAILED.
+    pub(crate) failed_flag: bool,
+    /// One was seen with a bio chained to it.
+    pub(crate) chained_bio: bool,
+}
+
+impl Shown {
+    /// Learns from one step.
+    pub(crate) fn take(&mut self, step: &Step<'_>) {
+        self.failed_flag |= step.shows_failed_flag();
+        self.chained_bio |= step.shows_chained_bio();
+    }
+}
 
 /// What the facts are drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +34,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) release: Option<&'a str>,
     /// `ext4_end_io_end` is probed.
     pub(crate) claims_seen: bool,
-    /// An io_end of which a bio failed was seen with FAILED.
-    pub(crate) failed_flag_seen: bool,
+    /// What io_ends have shown.
+    pub(crate) shown: Shown,
     /// A bio may be attached that no probe sees.
     pub(crate) bios_unseen: bool,
     /// A reference core says that it describes the kernel.
@@ -41,32 +58,27 @@ pub(crate) fn attaches_shown(summary: &Summary) -> bool {
 
 /// The facts that hold.
 pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
-    let Evidence {
-        release,
-        claims_seen,
-        failed_flag_seen,
-        bios_unseen,
-        attaches_shown,
-        core_described,
-    } = evidence;
+    let Evidence { release, claims_seen, shown, bios_unseen, attaches_shown, core_described } =
+        evidence;
     let upstream = release.and_then(Upstream::parse);
     let told = upstream.as_ref().map(|upstream| generation::tell(upstream, None).generations);
     let by_release = |from: Generation| {
         told.as_ref().is_some_and(|told| told.iter().all(|generation| *generation >= from))
     };
-    let shown = claims_seen || failed_flag_seen;
-    let failed_flag = by_release(Generation::G4d) || shown && by_release(Generation::G4c);
+    let is_new = claims_seen || shown.failed_flag;
+    let failed_flag = by_release(Generation::G4d) || is_new && by_release(Generation::G4c);
     let checked = upstream.as_ref().is_some_and(generation::is_checked);
     Facts::NONE
         .with(Fact::FailedFlag, failed_flag)
         .with(Fact::NoOtherFlags, checked && by_release(Generation::G4c))
         .with(Fact::AllBiosSeen, !bios_unseen && attaches_shown)
         .with(Fact::CoreDescribed, core_described)
+        .with(Fact::BiosChained, shown.chained_bio)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Evidence, attaches_shown, known};
+    use super::{Evidence, Shown, attaches_shown, known};
     use crate::{
         detect::Fact,
         lifecycle::{Gap, Summary},
@@ -76,7 +88,7 @@ mod tests {
         Evidence {
             release: Some(release),
             claims_seen: false,
-            failed_flag_seen: false,
+            shown: Shown::default(),
             bios_unseen: false,
             attaches_shown: true,
             core_described: false,
@@ -90,7 +102,8 @@ mod tests {
         assert!(!knows(evidence("6.1.0-56-cloud-amd64")) && !knows(evidence(unknown)));
         assert!(knows(evidence("6.12.95+deb12-cloud-amd64")) && knows(evidence("7.3.4")));
         assert!(knows(Evidence { claims_seen: true, ..evidence(unknown) }));
-        assert!(knows(Evidence { failed_flag_seen: true, ..evidence(unknown) }));
+        let shown = Shown { failed_flag: true, ..Shown::default() };
+        assert!(knows(Evidence { shown, ..evidence(unknown) }));
         assert!(!knows(Evidence { release: None, ..evidence(unknown) }));
         assert!(!knows(Evidence { claims_seen: true, ..evidence("3.2.0") }), "another protocol");
     }
@@ -119,5 +132,13 @@ mod tests {
         assert!(!known(Evidence { attaches_shown: false, ..seen }).hold(Fact::AllBiosSeen));
         assert!(known(seen).hold(Fact::AllBiosSeen));
         assert!(!known(Evidence { bios_unseen: true, ..seen }).hold(Fact::AllBiosSeen));
+    }
+
+    #[test]
+    fn that_bios_are_chained_is_known_once_one_was() {
+        let seen = evidence("6.1.192");
+        assert!(!known(seen).hold(Fact::BiosChained));
+        let shown = Shown { chained_bio: true, ..Shown::default() };
+        assert!(known(Evidence { shown, ..seen }).hold(Fact::BiosChained));
     }
 }

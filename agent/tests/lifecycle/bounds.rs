@@ -31,6 +31,11 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("missing_bio_swallowed.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_in_irq.trace", &[ProgramBound::LiveIoEnds]),
     ("worker_freed_in_use.trace", &[ProgramBound::LiveIoEnds]),
+    ("fsync_before_conversion_queued.trace", &[ProgramBound::LiveIoEnds, ProgramBound::OpenFsyncs]),
+    ("conversion_error_hidden.trace", &[ProgramBound::LiveIoEnds, ProgramBound::OpenFsyncs]),
+    ("unpinned_inode_destroyed.trace", &[ProgramBound::LiveIoEnds]),
+    ("unpinned_inode_queued.trace", &[ProgramBound::LiveIoEnds]),
+    ("raw_tp_unpinned_inode.trace", &[ProgramBound::LiveIoEnds, ProgramBound::ListWalk]),
 ];
 
 /// A fixture's trace with `line` before its first TICK.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Image words, for the acts that carry one: `n=<count>` (default 1), `f=<flag>`, `listed`, `ranged`
-//! (the default when bit 0 of the flag is set), `norange`, `handle`, `noimage`. An object is a letter and a
+//! (the default when bit 0 of the flag is set), `norange`, `handle`, `unpinned` (no bio is chained to it),
+//! `noimage`. An object is a letter and a
 //! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. A bio is `bio=<number>`, 0 by default,
 //! of `bytes=<count>`, 4096 by default. A birth without `inode=` cannot tell it, an fsync with
 //! `unranged` its range. A bio that ends `again` has lost its `bi_end_io`. Directives, without a time:
@@ -118,6 +119,7 @@ impl Args<'_> {
             flag,
             count: self.get("n").unwrap_or(1),
             handle: if self.has("handle") { 0xbad_2000 } else { 0 },
+            bio: if self.has("unpinned") { 0 } else { 0xbad_3000 },
             vec_next: if ranged { 0xbad_1000 } else { addr + 48 },
             ..IoEndImage::default()
         };
@@ -196,6 +198,9 @@ fn span_body(args: &Args<'_>, iocb: Option<IocbAddr>) -> Option<Body> {
             Body::FsyncBegin { inode, id: args.inode(), range, phases_followed: true }
         }
         "fsync_end" => Body::FsyncEnd { ret },
+        "destroy" => {
+            Body::InodeDestroy { inode: InodeAddr(args.number("inode")), id: args.inode() }
+        }
         "phase" => Body::FsyncPhaseBegin { phase: args.phase()? },
         "phase_end" => Body::FsyncPhaseEnd { phase: args.phase()?, ret },
         _ => return None,

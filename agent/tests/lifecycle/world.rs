@@ -335,6 +335,8 @@ impl World {
             list_next: if object.listed { 0xbad_0000 } else { addr },
             flag: object.flag,
             count: object.count,
+            // As if there were no range without a folio.
+            bio: u64::from(object.flag & FLAG_UNWRITTEN != 0),
             vec_next: if object.ranged { 0xbad_1000 } else { addr + 48 },
             ..IoEndImage::default()
         });
@@ -362,7 +364,11 @@ impl World {
                 Act::ConvertBegin => Body::ConvertBegin(seen),
                 Act::ConvertEnd => Body::ConvertEnd { io_end, ret: 0 },
                 Act::Release => Body::Release(seen),
-                Act::PartDone | Act::BioDone | Act::Listed => {
+                Act::PartDone
+                | Act::BioDone
+                | Act::Listed
+                | Act::FsyncReturned
+                | Act::InodeDestroyed => {
                     unreachable!("no function of this world does it")
                 }
             },

@@ -55,6 +55,7 @@ const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
         "func",
         &["tp_workqueue_queue_work", "tp_workqueue_execute_start"],
     ),
+    ("WORK_DATA", "work_struct", "data", &["ext4_destroy_inode"]),
     (
         "EXT4_INODE_RSV_LIST",
         "ext4_inode_info",
