@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "support/page.rs"]
+mod page;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -42,6 +45,30 @@ fn the_fixed_core_holds_in_all_its_worlds() {
         states += told.states;
     }
     assert!(states > 60_000, "{states} states");
+}
+
+/// Every world, state count, mutant and counterexample on the page is what `endiod verify` prints; times
+/// are those of another build and machine.
+#[test]
+fn the_page_is_what_verify_prints() {
+    let output = endiod(&["verify"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    page::check_block("verify", &text(&output.stdout), |block| {
+        block.lines().map(without_time).collect::<Vec<_>>().join("\n")
+    });
+}
+
+/// Without the `ms` of a row of the table of worlds.
+fn without_time(line: &str) -> String {
+    // Core, world, states, steps.
+    const MS_AT: usize = 26 + 31 + 8 + 9;
+    const MS_LEN: usize = 8;
+    let chars: Vec<char> = line.chars().collect();
+    let is_row = chars.len() > MS_AT + MS_LEN
+        && chars[57..MS_AT].iter().all(|it| it.is_ascii_digit() || *it == ' ')
+        && chars[MS_AT..MS_AT + MS_LEN].iter().all(|it| it.is_ascii_digit() || *it == ' ');
+    let kept = |(at, _): &(usize, &char)| !is_row || !(MS_AT..MS_AT + MS_LEN).contains(at);
+    chars.iter().enumerate().filter(kept).map(|(_, it)| it).collect()
 }
 
 /// A recording as if another kernel had made it.
