@@ -19,6 +19,7 @@ use endiod::{
         claims::{CLAIMS, Subject},
         completed_list::Variant,
     },
+    report::Summary,
     source::trace::{Reader, Writer},
 };
 use endiod_wire::wire::{self, Record};
@@ -72,9 +73,8 @@ fn without_time(line: &str) -> String {
 }
 
 /// A recording as if another kernel had made it.
-fn of_kernel(release: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
-    let bytes = fs::read(dir.join("buffered-6.18.endiod")).unwrap();
+fn of_kernel(name: &str, recording: &Path, release: &str) -> PathBuf {
+    let bytes = fs::read(recording).unwrap();
     let mut reader = Reader::new(&bytes[..]).unwrap();
     let mut writer = Writer::new(Vec::new()).unwrap();
     // Header, version, pad, CPUs; then the release.
@@ -88,21 +88,61 @@ fn of_kernel(release: &str) -> PathBuf {
         writer.push(&record).unwrap();
     }
     let (bytes, _) = writer.finish().unwrap();
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("of-{release}.endiod"));
+    let path = scratch(&format!("{name}-of-{release}"));
     fs::write(&path, bytes).unwrap();
     path
 }
 
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.endiod"))
+}
+
+/// The recording of a simulated world.
+fn simulated(name: &str, flags: &[&str]) -> PathBuf {
+    let path = scratch(name);
+    let output = ["-o", path.to_str().unwrap(), "--force", "--lives", "200"];
+    let output = endiod(&[&["simulate"], flags, &output[..]].concat());
+    assert!(output.status.code() < Some(2), "{}", text(&output.stderr));
+    path
+}
+
+/// No core describes any of these.
+const UNKNOWN: [&str; 5] = ["3.9.0", "4.19.0", "5.4.0", "7.4.0-rc2", "next-20270101"];
+
 #[test]
 fn a_kernel_that_no_core_describes_could_not_be_told() {
-    for release in ["4.19.0", "7.4.0-rc2", "next-20270101"] {
-        let path = of_kernel(release);
-        let output = endiod(&["replay", path.to_str().unwrap()]);
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(2), "{release}: {stderr}");
-        assert!(stderr.contains("no reference core") && stderr.contains(release), "{stderr}");
-        assert!(!stdout.contains("diverge") && stdout.contains("findings    none"), "{stdout}");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
+    let real = dir.join("buffered-6.18.endiod");
+    let sound = simulated("sound", &["--release", "6.18"]);
+    for release in UNKNOWN {
+        for (name, recording) in [("real", &real), ("sound", &sound)] {
+            let path = of_kernel(name, recording, release);
+            let output = endiod(&["replay", path.to_str().unwrap()]);
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(2), "{release}: {stderr}");
+            assert!(stderr.contains("no reference core") && stderr.contains(release), "{stderr}");
+            assert!(!stdout.contains("diverge") && stdout.contains("findings    none"), "{stdout}");
+        }
     }
-    let known = of_kernel("7.3.9-some-vendor");
+    let known = of_kernel("real", &real, "7.3.9-some-vendor");
     assert_eq!(endiod(&["replay", known.to_str().unwrap()]).status.code(), Some(0));
+}
+
+/// What the rules find by themselves stays a finding; the cores have no word in it, and none of their own.
+#[test]
+fn a_crime_on_a_kernel_that_no_core_describes_is_found_without_them() {
+    let crime = simulated("crime", &["--release", "6.18", "--slip", "second_claim"]);
+    for release in UNKNOWN.iter().chain(&["6.18.0"]) {
+        let path = of_kernel("crime", &crime, release);
+        let output = endiod(&["replay", "--format", "json", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{release}: {}", text(&output.stderr));
+        let told: Summary = serde_json::from_slice(&output.stdout).unwrap();
+        let (of_cores, of_rules): (Vec<_>, Vec<_>) =
+            told.findings.iter().partition(|finding| finding["rule"] == "oracle_divergence");
+        let is_known = *release == "6.18.0";
+        assert!(!of_rules.is_empty() && of_cores.is_empty() != is_known, "{release}: {told}");
+        let words = |finding: &&serde_json::Value| finding["oracle"].as_object().unwrap().len();
+        let words_expected = if is_known { 2 } else { 0 };
+        assert!(of_rules.iter().all(|it| words(it) == words_expected), "{release}: {told}");
+    }
 }
