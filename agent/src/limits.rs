@@ -63,7 +63,7 @@ limits! {
     PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "none: what found no room is missing at the head of a slice";
     KERNEL_BTFS_MAX, "kernel_btfs_max" = 65_536, "Type information in the kernel that is looked through for a module's: one per module and per loaded program.", "none: probe failed, its reason says that the module's BTF is not listed";
     VERIFIER_LOG_BYTES, "verifier_log_bytes" = 1 << 20, "What the verifier may write about a refused program; its last lines are shown.", "none: the kernel cuts the log or refuses with ENOSPC";
-    ORACLE_LIVES_MAX, "oracle_lives_max" = 32_768, "As many as io_ends are followed.", "endiod_oracle_events_total{outcome=could_not_tell}";
+    ORACLE_LIVES_MAX, "oracle_lives_max" = 32_768, "As many as io_ends are followed; 5 MiB when full, of which a life touches 80 bytes and its index 17.", "endiod_oracle_events_total{outcome=could_not_tell}";
     ORACLE_HELD_MAX, "oracle_held_max" = 256, "Divergences of one second; a kernel that diverges more often is understood from the first ones.", "endiod_oracle_events_total{outcome=could_not_tell}";
     ORACLE_DIVERGENCES_MAX, "oracle_divergences_max" = 16, "Divergences that the summary names; the others are counted.", "endiod_oracle_events_total{outcome=diverged}";
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Forty times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";

@@ -105,6 +105,15 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_takes_at_most_5_mib() {
+        let Lives { index, slots, free, freed, capacity: _ } = Lives::new(limits::ORACLE_LIVES_MAX);
+        let lives = slots.capacity() * size_of::<Life>() + free.capacity() * size_of::<u32>();
+        let graves = freed.capacity() * size_of::<(IoEndAddr, Nanos)>();
+        let bytes = index.allocation_size() + lives + graves;
+        assert!(bytes <= 5 << 20, "{bytes} bytes");
+    }
+
+    #[test]
     fn a_full_table_refuses_but_recycles_the_freed_first() {
         let mut lives = Lives::new(2);
         let insert = |lives: &mut Lives, addr: u64, at: u64| {
