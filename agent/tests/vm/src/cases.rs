@@ -5,6 +5,7 @@ mod bad_input;
 mod bounds;
 mod conservation;
 mod cpus;
+mod crimes;
 mod doctor;
 mod enciphered;
 mod failing;
@@ -41,6 +42,8 @@ pub(crate) enum Suite {
     Degraded,
     /// ext4 is a module without BTF, which takes no tracing program.
     Undescribed,
+    /// Crimes of the saboteur, which the harness loads, against what the agent finds.
+    Crimes,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// The fixture module `replica` in /in: the completion core of 2012. The last case hangs for ever.
@@ -136,6 +139,7 @@ cases! {
     Undescribed "without_btf_of_ext4_doctor_says_so", undescribed::only_without_btf_of_ext4, doctor::says_what_is_assumed;
     Undescribed "without_btf_of_ext4_a_whole_life_is_seen", undescribed::only_without_btf_of_ext4, doctor::selftest;
     Undescribed "without_btf_of_ext4_the_module_is_let_go", undescribed::only_without_btf_of_ext4, module_life::follows_the_mounts_without_btf;
+    Crimes "every_crime_is_found_or_named_and_nothing_else", always, crimes::found_or_named;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

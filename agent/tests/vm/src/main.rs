@@ -75,7 +75,7 @@ fn main() -> Result<ExitCode> {
     let guest = Guest { kernel: args.kernel.clone(), out: out.to_path_buf() };
     let is_wanted = |case: &cases::Case| {
         let of_suite = match args.suite.is_empty() {
-            true => !matches!(case.suite, Suite::Native | Suite::Replica),
+            true => !matches!(case.suite, Suite::Native | Suite::Replica | Suite::Crimes),
             false => args.suite.contains(&case.suite),
         };
         of_suite && case.name.contains(&args.filter)

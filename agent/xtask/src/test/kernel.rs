@@ -15,8 +15,8 @@ use crate::{
     archive::Gone,
     command::{cargo, remove_dir_all, remove_file, tail, tail_lines},
     fixtures,
-    guests::{self, BUDGETS_MAX, GuestRun, SILENCE_MAX},
-    setup::{self, FIXTURES, KernelFiles},
+    guests::{self, BUDGETS_MAX, Fixture, GuestRun, SILENCE_MAX},
+    setup::{self, KernelFiles},
     verdict::{self, Case, Column},
     vm::{Vm, VmOutcome, VmStatus},
     workspace::Workspace,
@@ -141,9 +141,16 @@ impl Bench<'_> {
         let vm = Vm::new(kernel).labelled(label.trim_end()).smp(*smp).modules(modules);
         let vm = vm.silence(SILENCE_MAX);
         let mut vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
-        if run.needs_fixtures() {
+        if let Some(fixture) = run.fixture() {
             let built = fixtures::ensure(self.workspace, kernel)?;
-            vm = FIXTURES.iter().fold(vm, |vm, name| vm.copy_in(&built.module(name)));
+            vm = match fixture {
+                Fixture::Loaded(name) => {
+                    let module = built.module(name);
+                    let module = module.to_str().context("the path of a module is text")?;
+                    vm.modules([module].iter())
+                }
+                Fixture::AtHand(name) => vm.copy_in(&built.module(name)),
+            };
         }
         let in_guest = format!("/in/{GUEST_PROGRAM}");
         let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
