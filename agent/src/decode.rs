@@ -183,7 +183,7 @@ fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     })
 }
 
-/// What raw tracepoints see in the place of puts, claims and the ends of bios.
+/// What raw tracepoints see in the place of puts, claims and the ends of bios, and what is of 2012 alone.
 fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     Ok(match kind {
         wire::IoEndInode::KIND => {
@@ -210,6 +210,11 @@ fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
         wire::Listed::KIND => {
             let wire::Listed { header: _, io_end, inode, valid, pad: _, image } = read(bytes)?;
             Body::Listed { inode: InodeAddr(inode), seen: seen(io_end, valid, image) }
+        }
+        wire::Requeue::KIND => {
+            let wire::Requeue { header: _, io_end, valid, lock, image } = read(bytes)?;
+            let locked = (valid & wire::valid::LOCK != 0).then_some(lock != 0);
+            Body::Requeue { seen: seen(io_end, valid, image), locked }
         }
         _ => return Err(Malformed::Kind),
     })

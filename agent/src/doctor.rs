@@ -157,7 +157,9 @@ fn probes_of(facts: &Facts) -> Vec<Probe> {
             probe.why = Some(format!("its other end, {}, is missing", other.program));
         }
     }
-    found
+    // Nobody who asks what a host lets be seen has heard of fixtures.
+    let of_kernels = PROBES.iter().zip(found).filter(|(row, _)| !row.is_of_fixture());
+    of_kernels.map(|(_, probe)| probe).collect()
 }
 
 fn probe_of(facts: &Facts, at: usize, probe: &probes::Probe) -> Probe {

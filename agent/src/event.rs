@@ -254,6 +254,11 @@ pub enum Body {
         inode: InodeAddr,
         seen: Seen,
     },
+    Requeue {
+        seen: Seen,
+        /// Is the lock of the inode's list held by anybody?
+        locked: Option<bool>,
+    },
     DirectIoBegin {
         iocb: IocbAddr,
         id: Option<InodeId>,

@@ -102,6 +102,7 @@ impl Layout {
         match &mut event.body {
             Body::Listed { .. } => return None,
             Body::BioEnd { seen, .. }
+            | Body::Requeue { seen, .. }
             | Body::BioDone { seen, .. }
             | Body::Put(seen)
             | Body::PutDefer(seen)

@@ -42,7 +42,7 @@ mod summary;
 mod table;
 mod workers;
 
-use endiod_wire::wire::config_key;
+use endiod_wire::wire::{config_key, subject};
 
 use crate::event::{
     Backend, BioAddr, Body, Event, InodeAddr, InodeId, IoEndAddr, Nanos, Seen, Stamp,
@@ -119,7 +119,8 @@ impl Lifecycle {
     /// Tells what is witnessed from now on.
     pub fn set_witnesses(&mut self, witnesses: &Witnesses) {
         self.witnesses = *witnesses;
-        self.sight = Sight::new(witnesses);
+        let Sight { worker_releases, .. } = self.sight;
+        self.sight = Sight { worker_releases, ..Sight::new(witnesses) };
     }
 
     /// The totals so far.
@@ -187,7 +188,13 @@ impl Lifecycle {
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
             Body::FsyncEnd { ret } => self.fsync_end(stamp, ret, sink),
             Body::InodeDestroy { inode, .. } => self.inode_destroyed(stamp, inode, sink),
-            Body::Host { .. } => self.begin_stream(sink),
+            Body::Host { .. } => {
+                self.sight.worker_releases = false;
+                self.begin_stream(sink);
+            }
+            Body::Config { key: config_key::SUBJECT, value } => {
+                self.sight.worker_releases = value == subject::REPLICA;
+            }
             Body::Config { key: config_key::IO_ENDS_MAX, value } => {
                 self.io_ends.bound(usize::try_from(value).unwrap_or(usize::MAX));
             }

@@ -72,6 +72,8 @@ pub enum Witness {
     BioDone,
     /// The first of a batch is handed to the worker, where puts are not seen.
     WorkQueued,
+    /// An io_end's work puts it back, in the core of 2012.
+    Requeue,
     InodeDestroy,
 }
 
@@ -113,6 +115,11 @@ impl Probe {
     /// Whether it is hooked to ext4's own code, which may be a module.
     pub fn is_ext4(&self) -> bool {
         self.function.starts_with("ext4_")
+    }
+
+    /// Whether it is on a function of a fixture, which no kernel has.
+    pub fn is_of_fixture(&self) -> bool {
+        self.function.starts_with("replica_")
     }
 
     /// Whether it runs at every slab allocation of the host.
@@ -191,6 +198,7 @@ probes! {
     Kprobe kprobe_ext4_end_io_rsv_work, ext4_end_io_rsv_work, WorkerBegin, Always, "worker begins", "worker runs unknown";
     Entry __blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
     Kprobe kprobe_blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
+    Entry replica_requeue, replica_requeue, Requeue, On("in the core of 2012, which a fixture has"), "worker puts an io_end back", "nothing";
     Entry ext4_destroy_inode, ext4_destroy_inode, InodeDestroy, Always, "inode destroyed, if its conversion work was ever queued", "an inode that goes before its io_ends is not seen";
 }
 

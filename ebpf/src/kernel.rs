@@ -100,6 +100,8 @@ constants! {
     KMEM_ALLOC_CACHE: u32,
     /// 1 where argument 2 of the tracepoint `kmem_cache_free` is the cache, and memory still intact.
     KMEM_FREE_CACHE: u32,
+    /// `replica_inode.completed_lock`, of the fixture module alone.
+    REPLICA_COMPLETED_LOCK: u32,
     /// Arguments of `blkdev_issue_flush`: 1, or 2 before 5.12; its return value follows them.
     FLUSH_ARGS: u32,
 }

@@ -14,6 +14,7 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod probes {
     mod block;
+    mod completed_list;
     mod direct_io;
     mod fsync;
     mod hello;

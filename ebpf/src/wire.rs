@@ -71,6 +71,8 @@ pub mod valid {
     pub const LAYOUT_MISFIT: u32 = 1 << 6;
     /// The bio's `bi_end_io` is NULL: `ext4_end_bio` clears it, so it has been there with it before.
     pub const ENDED_BEFORE: u32 = 1 << 7;
+    /// The word of a lock.
+    pub const LOCK: u32 = 1 << 8;
 }
 
 /// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
@@ -377,6 +379,18 @@ records! {
         valid: u32,
         /// Zero.
         pad: u32,
+        /// The io_end at that moment.
+        image: IoEndImage,
+    }
+    /// fentry `replica_requeue` (subject replica only): the io_end's work could not do it now and puts it
+    /// back, and is about to set QUEUED in its flag.
+    18 Requeue "requeue" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// The word of the lock of the inode's list: 0 when nobody holds it. Another value does not say who.
+        lock: u32,
         /// The io_end at that moment.
         image: IoEndImage,
     }

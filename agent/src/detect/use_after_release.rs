@@ -67,6 +67,7 @@ fn check(step: &IoEndStep<'_>) -> Option<Charge> {
         Act::ConvertEnd => "its conversion ended after its release",
         Act::PartDone | Act::BioDone => DONE,
         Act::Listed => "it was on a worker's list after its release",
+        Act::Requeue => "its work put it back after its release",
     };
     Some(Charge { confidence: Confidence::Certain, what, first: step.object.release() })
 }

@@ -67,6 +67,8 @@ acts! {
     FsyncReturned = "fsync_end", "ext4_sync_file", FsyncEnd;
     /// Its inode is destroyed.
     InodeDestroyed = "inode_end", "ext4_destroy_inode", InodeDestroy;
+    /// Its work puts it back, in the core of 2012.
+    Requeue = "requeue", "replica_requeue", Requeue;
 }
 
 /// An act as an event tells it.
@@ -107,6 +109,7 @@ impl<'a> Deed<'a> {
             Body::ConvertEnd { io_end, ret } => Deed::unseen(Act::ConvertEnd, *io_end, *ret),
             Body::Release(seen) => Deed::seen(Act::Release, seen, 0),
             Body::Listed { seen, .. } => Deed::seen(Act::Listed, seen, 0),
+            Body::Requeue { seen, .. } => Deed::seen(Act::Requeue, seen, 0),
             _ => return None,
         })
     }

@@ -115,6 +115,7 @@ impl IoEnd {
             Act::BioDone => Move::BioDone,
             Act::Listed => Move::Listed,
             Act::FsyncReturned | Act::InodeDestroyed => Move::PassBy,
+            Act::Requeue => Move::Requeue,
         };
         (action, None)
     }
@@ -147,6 +148,7 @@ impl IoEnd {
             Act::PartDone | Act::BioDone => (Move::PartDone, None),
             Act::FsyncReturned | Act::InodeDestroyed => (Move::PassBy, None),
             Act::Listed => self.listed(input, now),
+            Act::Requeue => (Move::Requeue, None),
             Act::Put | Act::PutDefer => self.put(input, now),
             Act::Claim | Act::ConvertBegin => self.claim_or_convert(input, now),
             Act::ConvertEnd => {
@@ -163,7 +165,9 @@ impl IoEnd {
     }
 
     fn released(&mut self, input: Input<'_>) -> (Move, Option<Irregular>) {
-        let Sight { references, conversions, bio_ends, bios_done, .. } = input.sight;
+        let Sight { references, conversions, bio_ends, bios_done, worker_releases, .. } =
+            input.sight;
+        let by_its_work = worker_releases && self.state == State::Converted;
         self.check_last_put_seen(input);
         if !bio_ends && !bios_done {
             self.marks |= mark::BIO_ENDS_UNSEEN;
@@ -177,7 +181,7 @@ impl IoEnd {
             () if self.marks & mark::FAILED != 0 => Move::ReleaseFailed,
             () => Move::Release,
         };
-        (action, self.foreign(input))
+        (action, self.foreign(input).filter(|_| !by_its_work))
     }
 
     fn one_more_bio_ended(&mut self) {

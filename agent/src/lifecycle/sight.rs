@@ -32,6 +32,8 @@ pub(super) struct Sight {
     pub(super) releases_in_order: bool,
     /// A release that was not seen is counted somewhere.
     pub(super) releases_counted: bool,
+    /// Of the core of 2012: who converts need not release, its work does (`ext4_end_io_work`, 3.2 to 3.6).
+    pub(super) worker_releases: bool,
 }
 
 impl Sight {
@@ -49,6 +51,7 @@ impl Sight {
             releases: sees(Witness::Release),
             releases_counted: witnesses.get(Witness::Release) != Some(Backend::Kprobe),
             releases_in_order: witnesses.get(Witness::Release) != Some(Backend::RawTracepoint),
+            worker_releases: false,
         }
     }
 }

@@ -143,6 +143,8 @@ pub enum Move {
     BioDone,
     /// It was on the inode's list when the worker started.
     Listed,
+    /// Its work put it back (2012).
+    Requeue,
     /// A reference was dropped where not all puts are witnessed.
     PutUnwatched,
     /// Taken for conversion where what makes it final is not witnessed.
@@ -155,7 +157,7 @@ pub enum Move {
 
 impl Move {
     /// All moves.
-    pub const ALL: [Move; 21] = [
+    pub const ALL: [Move; 22] = [
         Move::Range,
         Move::RangeFailed,
         Move::Attach,
@@ -173,6 +175,7 @@ impl Move {
         Move::PartDone,
         Move::BioDone,
         Move::Listed,
+        Move::Requeue,
         Move::PutUnwatched,
         Move::ClaimUnwatched,
         Move::ReleaseUnwatched,
@@ -204,6 +207,7 @@ impl Move {
             Move::PartDone => "part_done",
             Move::BioDone => "bio_done",
             Move::Listed => "listed",
+            Move::Requeue => "requeue",
             Move::PutUnwatched => "put_unwatched",
             Move::ClaimUnwatched => "claim_unwatched",
             Move::ReleaseUnwatched => "release_unwatched",
@@ -257,6 +261,10 @@ pub const TRANSITIONS: &[(State, Move, State)] = &[
     (State::Submitting, Move::Listed, State::Queued),
     (State::Final, Move::Listed, State::Queued),
     (State::Queued, Move::Listed, State::Queued),
+    // In the core of 2012: another task has it, or holds the mutex.
+    (State::Queued, Move::Requeue, State::Queued),
+    (State::Claimed, Move::Requeue, State::Claimed),
+    (State::Converted, Move::Requeue, State::Converted),
     // Where what comes before them is not witnessed.
     (State::Born, Move::PutUnwatched, State::Born),
     (State::Ranged, Move::PutUnwatched, State::Ranged),

@@ -172,7 +172,8 @@ impl Summary {
             | Act::Range
             | Act::ConvertBegin
             | Act::FsyncReturned
-            | Act::InodeDestroyed => {}
+            | Act::InodeDestroyed
+            | Act::Requeue => {}
         }
     }
 

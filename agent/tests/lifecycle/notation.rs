@@ -23,6 +23,8 @@
 //!
 //! Without a directive fentry sees all, but the claim.
 
+use endiod_wire::wire::config_key;
+
 use endiod::event::{
     Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
     InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, LeftOut, Nanos, ProbeId, ProgramBound,
@@ -166,6 +168,7 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
         },
         "queue_work" => Body::WorkQueued { inode },
         "listed" => Body::Listed { inode, seen: args.seen()? },
+        "requeue" => Body::Requeue { seen: args.seen()?, locked: Some(!args.has("unlocked")) },
         "worker" => Body::WorkerBegin { inode },
         "worker_end" => Body::WorkerEnd { inode },
         _ => return span_body(args, iocb()),
@@ -211,6 +214,7 @@ fn agent_body(args: &Args<'_>) -> Option<Body> {
     let probe = ProbeId(args.number("probe"));
     Some(match args.verb() {
         "tick" => Body::Tick { ordinal: args.number("ordinal") },
+        "subject" => Body::Config { key: config_key::SUBJECT, value: args.number("value") },
         "loss" => Body::Loss {
             of_cpu: Cpu(args.number("cpu")),
             emitted: args.number("emitted"),

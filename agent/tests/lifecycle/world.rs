@@ -368,7 +368,8 @@ impl World {
                 | Act::BioDone
                 | Act::Listed
                 | Act::FsyncReturned
-                | Act::InodeDestroyed => {
+                | Act::InodeDestroyed
+                | Act::Requeue => {
                     unreachable!("no function of this world does it")
                 }
             },

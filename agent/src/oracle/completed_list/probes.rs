@@ -1,5 +1,6 @@
 //! What today's probes would see of a step of the core of 2012: the last put lists, a claim is the
-//! removal from the list, the release is the free. For tests of `in_step` against this core.
+//! removal from the list, the release is the free, and where the work puts it back the replica's probe says
+//! whether the lock is held. For tests of `in_step` against this core.
 
 use super::CompletedList;
 use super::state::{Flush, Lane, State, Worker};
@@ -25,9 +26,15 @@ impl CompletedList {
             }
             Lane::INTERRUPT => Vec::new(),
             Lane::WORKER => match state.worker {
-                Worker::Running(_) if matches!(step.next.worker, Worker::Converting(_)) => {
-                    claim.to_vec()
-                }
+                Worker::Running(_) => match step.next.worker {
+                    Worker::Converting(_) => claim.to_vec(),
+                    // Between two critical sections nobody holds the lock.
+                    Worker::Requeueing(..) => {
+                        let locked = Some(self.variant.queued_under_lock);
+                        vec![(Act::Requeue { locked }, task)]
+                    }
+                    _ => Vec::new(),
+                },
                 Worker::Converting(_) => vec![(Act::ConvertEnd, task)],
                 Worker::Freeing(_) => vec![(Act::Release, task)],
                 _ => Vec::new(),

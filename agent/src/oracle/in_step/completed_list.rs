@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Its rules: who completes lists once; a claim is the removal from the list, so there is one; one
-//! conversion; nobody frees while another's claim is open; nothing touches what is freed. It must
-//! never look at counts: that there is a last put, `Known` says.
+//! conversion; nobody frees while another's claim is open; nothing touches what is freed; its work puts it
+//! back, and sets QUEUED, under the lock (a lock that nobody holds is not held by the work). It must never
+//! look at counts: that there is a last put, `Known` says.
 
 use super::Mutant;
 use super::life::{Act, Known, PutBy, Sighting, States};
@@ -59,6 +60,10 @@ impl States for Set {
             Act::ConvertEnd if mine && self.0 & CLAIMED != 0 => CONVERTED,
             Act::ConvertEnd if mine && rules.are(Mutant::FreesWhatOthersClaim) => self.0 & FREED,
             Act::Release if over => self.free(mine, flag, rules),
+            // Also one whose conversion has returned: IN_FSYNC is cleared in a later critical section.
+            Act::Requeue { locked } if over && *locked != Some(false) => {
+                self.0 & (LISTED | CLAIMED | CONVERTED)
+            }
             _ => 0,
         };
         Set(next)

@@ -13,15 +13,23 @@ use crate::event::{Context, IoEndImage, Nanos};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the event of its name")]
 pub enum Act {
-    Range { failed: bool },
+    Range {
+        failed: bool,
+    },
     Attach,
-    BioEnd { failed: bool },
+    BioEnd {
+        failed: bool,
+    },
     Put,
     PutDefer,
     Claim,
     ConvertBegin,
     ConvertEnd,
     Release,
+    /// Was the lock held by anybody? `None`: it could not be told.
+    Requeue {
+        locked: Option<bool>,
+    },
 }
 
 impl Act {
@@ -37,6 +45,8 @@ impl Act {
             Act::ConvertBegin => "convert_begin",
             Act::ConvertEnd => "convert_end",
             Act::Release => "release",
+            Act::Requeue { locked: Some(false) } => "requeue outside of the lock",
+            Act::Requeue { .. } => "requeue",
         }
     }
 }
@@ -164,7 +174,7 @@ impl Known {
         let owners = is_task(sighting.by.context) && sighting.by.tid == self.owner;
         let submitters = self.is_submitters(sighting);
         match sighting.act {
-            Act::Range { .. } | Act::Release => {}
+            Act::Range { .. } | Act::Release | Act::Requeue { .. } => {}
             Act::Attach => self.attached += 1,
             Act::BioEnd { failed } => {
                 self.ended += 1;

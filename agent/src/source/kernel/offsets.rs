@@ -15,6 +15,7 @@ use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IO_END_SIZE};
 use super::{
     Subject,
     btf::{Btf, BtfError},
+    subject::FIELDS_OF_ITS_OWN,
     tracepoints,
     types::Ext4Types,
 };
@@ -223,9 +224,16 @@ pub(super) fn find(
     constants.words.push(("HARDIRQ_MASK", hardirq_mask));
     constants.words.push(("NMI_MASK", nmi_mask));
 
-    if subject == Subject::Ext4 {
-        constants.words.extend(tracepoints::variants(btf));
-        constants.find_of_some(btf, ext4, symbols);
+    match subject {
+        Subject::Ext4 => {
+            constants.words.extend(tracepoints::variants(btf));
+            constants.find_of_some(btf, ext4, symbols);
+        }
+        Subject::Replica => {
+            for &(name, structure, member) in FIELDS_OF_ITS_OWN {
+                constants.words.push((name, offset(btf, structure, member)?));
+            }
+        }
     }
 
     let function = subject.end_bio();

@@ -57,6 +57,10 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("FILE_F_INODE", "replica_file", "f_inode"),
 ];
 
+/// The same of what has no like in ext4.
+pub(super) const FIELDS_OF_ITS_OWN: &[(&str, &str, &str)] =
+    &[("REPLICA_COMPLETED_LOCK", "replica_inode", "completed_lock")];
+
 /// The end of an io_end's bio, by whose address the programs tell such a bio.
 const END_BIO: &str = "ext4_end_bio";
 
@@ -84,6 +88,7 @@ impl Subject {
     pub(super) fn function(self, probe: &Probe) -> Option<&'static str> {
         match (self, probe.hook) {
             (Subject::Ext4, _) => Some(probe.function),
+            (Subject::Replica, _) if probe.is_of_fixture() => Some(probe.function),
             (Subject::Replica, Hook::Entry | Hook::Exit) => namesake(probe.function),
             (Subject::Replica, Hook::Tracepoint | Hook::Kprobe) => None,
         }
@@ -148,7 +153,7 @@ mod tests {
             let declared = header.lines().any(|line| line.contains(&format!("{namesake}(")));
             assert!(declared, "{namesake}");
         }
-        for (_, structure, member) in FIELDS {
+        for (_, structure, member) in FIELDS.iter().chain(FIELDS_OF_ITS_OWN) {
             let body = header.split_once(&format!("struct {structure} {{")).unwrap().1;
             let body = body.split("\n};").next().unwrap();
             let member = member.rsplit('.').next().unwrap();
