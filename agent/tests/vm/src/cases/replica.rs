@@ -76,6 +76,8 @@ fn check(tally: &Tally, summary: &Summary) -> Result<()> {
     let judges: Vec<_> = summary.oracle.keys().collect();
     ensure!(judges == ["completed_list"], "it is judged by {judges:?}");
     ensure!(summary.oracle["completed_list"].allowed > tally.io_ends, "little was judged");
+    let requeues = summary.stream.events.get("requeue").copied().unwrap_or(0);
+    ensure!(requeues == tally.requeues, "of {} requeues {requeues} were seen", tally.requeues);
     Ok(())
 }
 
@@ -102,7 +104,9 @@ pub(crate) fn fixed_is_silent(_: &Guest, facts: &mut Facts) -> Result<()> {
         ensure!((core.diverged, core.could_not_tell) == (0, 0), "{core:?}");
         io_ends += tally.io_ends;
         judged += core.allowed;
-        requeues += summary.io_ends.worker_runs - summary.io_ends.released;
+        requeues += tally.requeues;
+        let complete = summary.io_ends.complete;
+        ensure!(complete == tally.io_ends, "{complete} of {} lives were whole", tally.io_ends);
     }
     facts.insert("io_ends".into(), io_ends.into());
     facts.insert("events_judged".into(), judged.into());
@@ -116,6 +120,8 @@ pub(crate) fn bug_1_is_found(_: &Guest, facts: &mut Facts) -> Result<()> {
     for (name, core) in [("unfixed", UNFIXED), ("no_in_fsync", NO_IN_FSYNC)] {
         let joined = find(facts, name, core, 80, 3)?;
         ensure!(joined.accused > 0, "{name}: no rule found any: {joined:?}");
+        let unlocked = joined.unlocked > 0;
+        ensure!(unlocked != core.queued_locked, "{name}: outside of the lock: {joined:?}");
     }
     Ok(())
 }
@@ -124,17 +130,22 @@ pub(crate) fn bug_1_is_found(_: &Guest, facts: &mut Facts) -> Result<()> {
 pub(crate) fn bug_2_is_found_by_what_it_frees(_: &Guest, facts: &mut Facts) -> Result<()> {
     let joined = find(facts, "queued_unlocked", QUEUED_UNLOCKED, 120, 3)?;
     ensure!(joined.accused > 0, "no rule found any: {joined:?}");
+    ensure!(joined.unlocked > 0, "no write outside of the lock was found: {joined:?}");
     Ok(())
 }
 
 /// Runs of several seeds, added up; at least one io_end was freed in use, and found. The facts are the
 /// runs in which the module saw each race, and what the agent found of the single ones.
 fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Result<Joined> {
-    let (mut sum, mut total) = (Joined::default(), Tally::default());
+    let (mut sum, mut total, mut diverged) = (Joined::default(), Tally::default(), 0);
     for seed in 1..=seeds {
-        let Watched { tally, joined, .. } = watch(core, seed, runs)?;
-        let Joined { found, accused, over, of_newborns } = joined;
-        ensure!(found + over >= tally.freed_in_use, "{joined:?} of {tally:?}");
+        let Watched { tally, joined, summary } = watch(core, seed, runs)?;
+        let Joined { found, accused, over, of_newborns, masked, unlocked } = joined;
+        ensure!(found + over + masked >= tally.freed_in_use, "{joined:?} of {tally:?}");
+        sum.masked += masked;
+        sum.unlocked += unlocked;
+        diverged += summary.diverged();
+        total.requeues += tally.requeues;
         sum.found += found;
         sum.accused += accused;
         sum.over += over;
@@ -154,6 +165,10 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
         ("accused", sum.accused),
         ("over_when_freed", sum.over),
         ("of_newborns", sum.of_newborns),
+        ("masked", sum.masked),
+        ("requeues", total.requeues),
+        ("diverged", diverged),
+        ("named_unlocked", sum.unlocked),
     ] {
         facts.insert(format!("{name}_{fact}"), value.into());
     }
@@ -182,6 +197,8 @@ pub(crate) fn bug_2_hangs_and_is_seen_to(guest: &Guest, facts: &mut Facts) -> Re
     facts.insert("in_flight".into(), io_ends.in_flight.into());
     facts.insert("worker_runs".into(), io_ends.worker_runs.into());
     ensure!(io_ends.in_flight > 0, "nothing is in flight");
+    facts.insert("diverged".into(), ended.summary.diverged().into());
+    ensure!(ended.summary.diverged() > 0, "no write outside of the lock was found");
     ensure!(io_ends.worker_runs > 10 * io_ends.born, "its work does not requeue itself");
     Ok(())
 }

@@ -6,10 +6,11 @@
 //!            the recording has the key of the hash, and all events
 //! ```
 //!
-//! The module takes its mark back just after the conversion has returned, so it also counts a free that
-//! came between the two: the stream shows that one's conversion end before its release. Memory that was
+//! The module looks when the work decides to free, so it also counts one whose conversion returned just
+//! before it did: the stream shows that one's conversion end before its release. Memory that was
 //! freed in use may be born again before the conversion returns, which then breaks the protocol a second
-//! time, on the newborn: that is said of the same address.
+//! time, on the newborn: that is said of the same address. A work that puts its io_end back outside of the
+//! lock is a breach of its own, of which the module tells nothing but that its core does so.
 
 use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
@@ -27,6 +28,9 @@ use super::module::Race;
 /// Longest conversion that can still be on its way when its io_end was freed: eight times 100 µs asked
 /// for, and what a busy guest makes of it.
 const CONVERSION_MAX_NS: u64 = 500_000_000;
+
+/// What the oracle calls a work that puts its io_end back so.
+const OUTSIDE_OF_THE_LOCK: &str = "no run with requeue outside of the lock of";
 
 /// One incarnation, as far as the join needs it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +56,10 @@ pub(super) struct Joined {
     pub(super) over: u64,
     /// Breaches by the same conversion on who was born in the freed memory.
     pub(super) of_newborns: u64,
+    /// Races of which nothing was said because the object had diverged before, when it was put back.
+    pub(super) masked: u64,
+    /// Objects, of those that the summary names, that were put back outside of the lock.
+    pub(super) unlocked: u64,
 }
 
 impl Told {
@@ -98,7 +106,11 @@ impl Told {
     /// Joins: no race goes unfound, nothing is found that was no race.
     pub(super) fn join(&self, races: &[Race], summary: &Summary) -> Result<Joined> {
         let mut joined = Joined::default();
-        let diverged: Vec<_> = summary.divergences.iter().filter_map(|text| object(text)).collect();
+        let (unlocked, diverged): (Vec<_>, Vec<_>) =
+            summary.divergences.iter().partition(|text| text.contains(OUTSIDE_OF_THE_LOCK));
+        let unlocked: Vec<_> = unlocked.into_iter().filter_map(|text| object(text)).collect();
+        let diverged: Vec<_> = diverged.into_iter().filter_map(|text| object(text)).collect();
+        joined.unlocked = unlocked.len() as u64;
         let accused = objects_of_findings(summary)?;
         for race in races {
             let (id, life) = self.victim(race).with_context(|| format!("{race:?}: no life"))?;
@@ -108,6 +120,7 @@ impl Told {
                     joined.found += 1;
                     joined.accused += u64::from(is_accused);
                 }
+                (false, _) if unlocked.contains(&&*id) => joined.masked += 1,
                 (false, Life { convert_ended_at: Some(end), released_at: Some(release) })
                     if end <= release =>
                 {

@@ -49,6 +49,8 @@ pub(super) struct Tally {
     pub(super) freed_in_use: u64,
     pub(super) lost_update: u64,
     pub(super) hung: u64,
+    /// How often a work put its io_end back.
+    pub(super) requeues: u64,
 }
 
 /// Loads it, unless it is there, and sets it.
@@ -90,6 +92,7 @@ pub(super) fn run(runs: u32) -> Result<Tally> {
         freed_in_use: number("freed_in_use")?,
         lost_update: number("lost_update")?,
         hung: number("hung")?,
+        requeues: number("requeues")?,
     })
 }
 
