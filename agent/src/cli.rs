@@ -12,8 +12,8 @@ use endiod::{
 };
 
 use crate::cmd::{
-    keep::KeepArgs, record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs,
-    stress::StressArgs, verify::VerifyArgs,
+    explain::ExplainArgs, keep::KeepArgs, record::RecordArgs, replay::ReplayArgs,
+    simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
 };
 
 /// Watches ext4's write completions in the running kernel.
@@ -45,6 +45,8 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
+    /// Draws the story of one io_end of a recording: who did what in which order, and what it means
+    Explain(ExplainArgs),
     /// A seeded world of a simulated protocol, as a stream, with faults on demand
     Simulate(SimulateArgs),
     /// Explores every interleaving of the reference cores in small worlds

@@ -1,6 +1,7 @@
 //! The verbs, one file each: they do the I/O that the library must not.
 
 pub(crate) mod doctor;
+pub(crate) mod explain;
 pub(crate) mod keep;
 pub(crate) mod record;
 pub(crate) mod replay;

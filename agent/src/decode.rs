@@ -321,6 +321,10 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::ProgramLoss { header: _, left_out } = read(bytes)?;
             Body::ProgramLoss { left_out: LeftOut(left_out) }
         }
+        wire::TaskName::KIND => {
+            let wire::TaskName { header: _, task, pad: _, comm } = read(bytes)?;
+            Body::TaskName { tid: task, comm: Name(comm) }
+        }
         wire::Misses::KIND => {
             let wire::Misses { header: _, probe, pad: _, total } = read(bytes)?;
             Body::Misses { probe: ProbeId(probe), total }

@@ -347,6 +347,10 @@ pub enum Body {
     ProgramLoss {
         left_out: LeftOut,
     },
+    TaskName {
+        tid: u32,
+        comm: Name<16>,
+    },
 }
 
 /// What an `ext4_sync_file` was asked for.

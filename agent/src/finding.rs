@@ -284,7 +284,8 @@ impl fmt::Display for Flags {
     }
 }
 
-fn context_label(context: Context) -> &'static str {
+/// The `context` of a finding, a story, an export.
+pub(crate) fn context_label(context: Context) -> &'static str {
     match context {
         Context::Unknown => "unknown",
         Context::Task => "task",

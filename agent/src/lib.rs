@@ -64,5 +64,6 @@ pub mod report;
 pub mod sequence;
 pub mod source;
 pub mod store;
+pub mod story;
 pub mod stress;
 pub mod witnesses;

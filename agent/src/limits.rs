@@ -68,6 +68,10 @@ limits! {
     ORACLE_DIVERGENCES_MAX, "oracle_divergences_max" = 16, "Divergences that the summary names; the others are counted.", "endiod_oracle_events_total{outcome=diverged}";
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Forty times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";
     FAILED_CONVERSIONS_MAX, "failed_conversions_max" = 64, "io_ends whose conversion failed and of which no fsync spoke yet; an ext4 that fails often is shut down or read-only soon.", "none: the oldest is forgotten, as the rule states";
+    STORY_STEPS_MAX, "story_steps_max" = 4_096, "Steps of one io_end that `endiod explain` tells: an io_end of 1,000 bios has 3,000.", "left_out of the story: the steps in the middle are counted";
+    STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
+    TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
+    TASK_NAMES_PER_TICK_MAX, "task_names_per_tick_max" = 64, "Files of /proc that are read in a second for the names of tasks.", "none: the other tasks are named in the next seconds, if they still act";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }
 

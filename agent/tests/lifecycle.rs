@@ -102,7 +102,8 @@ impl Core {
             ["unknown", fact] => {
                 let known = Fact::ALL.into_iter().filter(|it| format!("{it:?}") != *fact);
                 assert_eq!(known.clone().count() + 1, Fact::ALL.len(), "no fact {fact}");
-                self.facts = known.fold(Facts::NONE, |facts, it| facts.with(it, true));
+                let before = self.facts;
+                self.facts = known.fold(Facts::NONE, |facts, it| facts.with(it, before.hold(it)));
             }
             ["note_loss"] => self.detectors.note_loss(),
             ["finish"] => self.detectors.finish(),

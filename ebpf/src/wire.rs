@@ -21,6 +21,7 @@
 
 mod bounds;
 mod config;
+mod values;
 
 use core::mem::size_of;
 
@@ -29,6 +30,7 @@ pub use bounds::{
     RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, bound, task_table,
 };
 pub use config::{config_key, subject};
+pub use values::{backend, context, valid};
 
 /// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
@@ -38,42 +40,6 @@ pub const AGENT_CPU: u16 = u16::MAX;
 
 /// Longest record in bytes, a bound for readers.
 pub const RECORD_LEN_MAX: usize = 256;
-
-/// Execution context of the probed function, `Header::context`.
-pub mod context {
-    /// The program could not tell.
-    pub const UNKNOWN: u8 = 0;
-    /// Process context, kernel threads included.
-    pub const TASK: u8 = 1;
-    /// Soft interrupt.
-    pub const SOFTIRQ: u8 = 2;
-    /// Hard interrupt.
-    pub const HARDIRQ: u8 = 3;
-    /// Non-maskable interrupt.
-    pub const NMI: u8 = 4;
-}
-
-/// Bits of `valid`: what the program could read.
-pub mod valid {
-    /// The 64 bytes of the io_end.
-    pub const IMAGE: u32 = 1;
-    /// Inode number and device.
-    pub const INODE: u32 = 1 << 1;
-    /// Fields of the bio.
-    pub const BIO: u32 = 1 << 2;
-    /// Fields of the kiocb and its iterator.
-    pub const KIOCB: u32 = 1 << 3;
-    /// First and last byte of an fsync.
-    pub const RANGE: u32 = 1 << 4;
-    /// Where the layout of io_ends is assumed: this one has it ([`crate::layout`]).
-    pub const LAYOUT_FITS: u32 = 1 << 5;
-    /// Where the layout of io_ends is assumed: this one has another.
-    pub const LAYOUT_MISFIT: u32 = 1 << 6;
-    /// The bio's `bi_end_io` is NULL: `ext4_end_bio` clears it, so it has been there with it before.
-    pub const ENDED_BEFORE: u32 = 1 << 7;
-    /// The word of a lock.
-    pub const LOCK: u32 = 1 << 8;
-}
 
 /// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
 pub mod fsync_phase {
@@ -85,18 +51,6 @@ pub mod fsync_phase {
     pub const JOURNAL: u32 = 3;
     /// `blkdev_issue_flush`: the device's cache is flushed.
     pub const BARRIER: u32 = 4;
-}
-
-/// Back ends, `Attach::backend`.
-pub mod backend {
-    /// No program is attached.
-    pub const NONE: u8 = 0;
-    /// fentry or fexit through vmlinux BTF.
-    pub const FENTRY: u8 = 1;
-    /// A raw tracepoint.
-    pub const RAW_TRACEPOINT: u8 = 2;
-    /// A kprobe at the entry of a function; the kernel skips hits without counting them.
-    pub const KPROBE: u8 = 3;
 }
 
 /// First bytes of every record.
@@ -579,7 +533,7 @@ records! {
         pad: u32,
     }
     /// First record of a slice: what came before it was not kept. The states that held then follow
-    /// (HOST, CONFIG, SYMBOL, DEVICE, ATTACH or DETACH, LOSS, MISSES, PROGRAM_LOSS), then the stream.
+    /// (HOST, CONFIG, SYMBOL, DEVICE, ATTACH or DETACH, LOSS, MISSES, PROGRAM_LOSS, TASK_NAME), then the stream.
     73 Slice "slice" {
         /// Records that were not kept.
         evicted: u64,
@@ -589,6 +543,16 @@ records! {
     74 ProgramLoss "program_loss" {
         /// By [`bound`].
         left_out: [u64; BOUNDS],
+    }
+    /// What a task was called at a TICK after its first record; thread ids are used again, so the
+    /// last word counts. Only for people: no verdict depends on it.
+    75 TaskName "task_name" {
+        /// Thread id.
+        task: u32,
+        /// Zero.
+        pad: u32,
+        /// `comm`, NUL padded.
+        comm: [u8; 16],
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use endiod::{
     metrics::Metrics,
-    pipeline::{Pipeline, names},
+    pipeline::{Onlooker, Pipeline, names},
     report::Summary,
     source::trace::{Reader, TraceError},
 };
@@ -64,17 +64,41 @@ pub(crate) fn verdict(summary: &Summary, whole: bool) -> u8 {
 
 /// What the recording tells, and whether it was cut.
 fn replay(path: &Path) -> Result<(Summary, Option<TraceError>)> {
-    let mut reader = Reader::new(BufReader::new(File::open(path)?))?;
-    let metrics = Metrics::new(names())?;
-    let mut pipeline = Pipeline::new(metrics);
-    let cut = loop {
-        match reader.next_record() {
-            Ok(Some(record)) => pipeline.feed(record),
-            Ok(None) => break None,
-            Err(cut @ TraceError::Truncated { .. }) => break Some(cut),
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let mut pipeline = Pipeline::new(Metrics::new(names())?);
+    let cut = records(path, |record| {
+        pipeline.feed(record);
+        Ok(())
+    })?;
     pipeline.finish();
     Ok((pipeline.summary(), cut))
+}
+
+/// The pipeline over a recording while somebody looks on; whether it was cut.
+pub(crate) fn watched(
+    path: &Path,
+    onlooker: &mut impl Onlooker,
+) -> Result<(Pipeline, Option<TraceError>)> {
+    let mut pipeline = Pipeline::new(Metrics::new(names())?);
+    let cut = records(path, |record| {
+        pipeline.feed_before(record, onlooker);
+        Ok(())
+    })?;
+    pipeline.finish();
+    Ok((pipeline, cut))
+}
+
+/// Every record of a recording, in its order; where it was cut, if it was.
+pub(crate) fn records(
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Option<TraceError>> {
+    let mut reader = Reader::new(BufReader::new(File::open(path)?))?;
+    loop {
+        match reader.next_record() {
+            Ok(Some(record)) => take(record)?,
+            Ok(None) => return Ok(None),
+            Err(cut @ TraceError::Truncated { .. }) => return Ok(Some(cut)),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

@@ -55,6 +55,7 @@ fn key(record: &[u8]) -> Option<(u16, u64)> {
         Body::Loss { of_cpu: Cpu(cpu), .. } => (wire::Loss::KIND, cpu.into()),
         Body::Misses { probe, .. } => (wire::Misses::KIND, probe.0.into()),
         Body::ProgramLoss { .. } => (wire::ProgramLoss::KIND, 0),
+        Body::TaskName { tid, .. } => (wire::TaskName::KIND, tid.into()),
         Body::Attach { probe, .. } | Body::Detach { probe } => (wire::Attach::KIND, probe.0.into()),
         _ => return None,
     })

@@ -84,6 +84,12 @@ impl OwnRecords {
         deliver(bytes_of(&wire::Device { header, dev: dev.0, pad: 0, name }));
     }
 
+    /// What a task is called.
+    pub fn task_name(&mut self, task: u32, comm: [u8; 16], deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::TaskName>();
+        deliver(bytes_of(&wire::TaskName { header, task, pad: 0, comm }));
+    }
+
     /// A kernel symbol, before its first use.
     pub fn symbol(&mut self, address: u64, name: &str, deliver: &mut dyn FnMut(&[u8])) {
         let header = self.header::<wire::Symbol>();

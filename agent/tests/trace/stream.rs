@@ -54,8 +54,10 @@ impl Stream {
         name[..12].copy_from_slice(b"ext4_end_bio");
         let header = self.header::<wire::Symbol>(12, By::Agent);
         self.push(&wire::Symbol { header, address: 0xffff, name });
-        let fentry = |row: &&Probe| row.hook.backend() == Backend::Fentry;
-        for (probe, row) in (0..).zip(PROBES.iter().filter(fentry)) {
+        let fentry = |(_, row): &(u32, &Probe)| {
+            row.hook.backend() == Backend::Fentry && !row.is_of_fixture()
+        };
+        for (probe, row) in (0..).zip(PROBES).filter(fentry) {
             let header = self.header::<wire::Attach>(13, By::Agent);
             let absent = row.program == "ext4_end_io_end";
             let failed = u8::from(row.program == "ext4_fc_commit");
