@@ -22,7 +22,7 @@ use endiod::{
     source::trace::Reader,
 };
 
-const RECORDINGS: [&str; 4] = ["failing-6.1", "failing-6.18", "buffered-6.18", "lives-6.1"];
+const RECORDINGS: [&str; 4] = ["failing/6.1", "failing/6.18", "buffered-6.18", "lives-6.1"];
 const ROUNDS: u32 = 40;
 
 /// A recording: its records, and what they say.

@@ -21,12 +21,14 @@ use std::fmt::Write as _;
 
 use endiod::{
     event::{Body, Context, Event, LeftOut, Nanos, ProgramBound},
+    metrics::Metrics,
     oracle::in_step::{Judge, Oracle, Outcome},
+    pipeline::{Pipeline, names},
     source::sim::Random,
 };
 
 use illegal::{ALTERED, INSERTED, Shares, altered, inserted, table, total};
-use lives::{RECORDINGS, diverges, diverges_where, lives, lives_of, oracle};
+use lives::{RECORDINGS, diverges, diverges_where, lives, lives_of, oracle, records_of};
 use page::check_block;
 
 /// Lives with bios that the shares stand on, and those of them with a bio that failed.
@@ -161,6 +163,29 @@ fn real_lives_are_allowed_whole() {
     assert!(failed >= FAILED_MIN, "only {failed} lives have a bio that failed");
     for life in &lives {
         assert_eq!(diverges(life, &life.events), [false; 2], "{:#?}", life.events);
+    }
+}
+
+/// 6.1 converts what failed, as its generation does: a rule says so of each, and the core that describes it
+/// has a run for it. 6.18 converts none.
+#[test]
+fn of_failed_writes_only_their_conversion_is_a_finding_and_the_cores_allow_all() {
+    for (name, expected) in [("failing/6.1", 142), ("failing/6.18", 0)] {
+        let mut pipeline = Pipeline::new(Metrics::new(names()).unwrap());
+        records_of(name).iter().for_each(|record| pipeline.feed(record));
+        pipeline.finish();
+        let summary = pipeline.summary();
+        assert_eq!(summary.findings.len(), expected, "{name}");
+        for finding in &summary.findings {
+            assert_eq!(finding["rule"], "convert_after_failed_write", "{name}: {finding}");
+            for core in ["completed_list", "refcounted"] {
+                assert_eq!(finding["oracle"][core], "allowed", "{name}: {finding}");
+            }
+        }
+        assert_eq!(summary.oracle.len(), 2, "{name}");
+        for core in summary.oracle.values() {
+            assert!(core.allowed > 5_000 && core.diverged == 0, "{name}: {core:?}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use endiod::{
 };
 
 pub(crate) const RECORDINGS: [&str; 6] =
-    ["buffered-5.10", "buffered-6.1", "buffered-6.18", "failing-6.1", "failing-6.18", "lives-6.1"];
+    ["buffered-5.10", "buffered-6.1", "buffered-6.18", "failing/6.1", "failing/6.18", "lives-6.1"];
 
 /// A life of a recording, and the HOST record of its stream.
 pub(crate) struct Life {
@@ -36,15 +36,21 @@ pub(crate) fn lives() -> Vec<Life> {
 }
 
 pub(crate) fn lives_of(name: &str) -> Vec<Life> {
+    let mut found = Found::default();
+    records_of(name).iter().for_each(|record| found.take(decode(record).unwrap()));
+    found.whole.append(&mut found.epoch);
+    found.whole
+}
+
+pub(crate) fn records_of(name: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
     let bytes = fs::read(dir.join(format!("{name}.endiod"))).unwrap();
     let mut reader = Reader::new(&bytes[..]).unwrap();
-    let mut found = Found::default();
+    let mut records = Vec::new();
     while let Some(record) = reader.next_record().unwrap() {
-        found.take(decode(record).unwrap());
+        records.push(record.to_vec());
     }
-    found.whole.append(&mut found.epoch);
-    found.whole
+    records
 }
 
 #[derive(Default)]
