@@ -9,7 +9,7 @@ use crate::event::Backend;
 use crate::probes::{PROBES, Probe, Witness};
 
 /// Witnesses, one place each; every witness has a row in the probe table.
-const WITNESSES: usize = {
+pub(crate) const WITNESSES: usize = {
     let (mut row, mut most) = (0, 0);
     while row < PROBES.len() {
         let at = PROBES[row].witness as usize;

@@ -15,7 +15,7 @@
 //! `ext4_convert_unwritten_io_end_vec` by the same task, 6.15 on) for two claims.
 
 use super::{Charge, Confidence, Detector, Need, Rule, Way};
-use crate::lifecycle::{IoEndStep, Irregular, Move, State};
+use crate::lifecycle::{Gap, IoEndStep, Irregular, Move, State};
 use crate::probes::Witness;
 
 pub(super) const DETECTOR: Detector = Detector {
@@ -45,13 +45,14 @@ pub(super) const DETECTOR: Detector = Detector {
             check: listed_again,
         },
     ],
-    despite: &[],
+    despite: &[Gap::ClaimMissed],
     sound: "D1: one incarnation has one claim, made by the one task that took it off the list or \
             dropped its last reference; claims, conversions and releases of an incarnation are in \
             program order of that task, so no exchange between CPUs makes a second one. D6: the \
             object was on the list or claimed at count 0, so its count had been 0. D8: every put \
             enters before the claim, so the model knows at the claim whether it was queued; where \
-            two functions race for the last put, or FAILED may defer, nothing is charged. Listed \
+            two functions race for the last put, or FAILED may defer, nothing is charged. A conversion \
+            without ext4_end_io_end is a claim as well. Listed \
             twice: ext4_do_flush_completed_IO takes the whole list under its lock and releases every \
             io_end of it before the run ends, one work never runs twice at once, and the walk is \
             before the run, when io_ends are only added; a birth between the two would be seen.",

@@ -13,13 +13,15 @@
 //! TICK. Totals are cumulative; the first one seen counts as risen unless it is 0. This module must
 //! never forget a loss that may still touch a live object: it keeps the latest, which covers all.
 //!
-//! A lost record or a skipped hit may have been any. What a program leaves out at a bound of its own is
-//! of one kind ([`hides`]): it touches what rests on that, and nothing else.
+//! A lost record may have been any. A skipped hit is of one probe, and what a program leaves out at a
+//! bound of its own is of one kind ([`hides`]): they touch what rests on that, and nothing else. So a
+//! way's needs must name every witness whose silence could make it accuse.
 
 use super::need::Need;
 use crate::event::{Body, Cpu, Event, LeftOut, Nanos, ProgramBound};
 use crate::limits;
-use crate::probes::Witness;
+use crate::probes::{self, Witness};
+use crate::witnesses::WITNESSES;
 
 /// Why something may be missing from a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,24 @@ pub(super) enum Cause {
     ProgramBound,
 }
 
-/// Those that may have taken anything.
+/// Those that may have taken anything; misses where it is not known of what.
 const OF_ANYTHING: [Cause; 3] = [Cause::Loss, Cause::Misses, Cause::ProbesChanged];
+
+/// For which need a witness stands in that is no need of its own: not every kernel has it, or a way
+/// watches without.
+fn serves(missed: Witness) -> Witness {
+    match missed {
+        Witness::AttachEnciphered => Witness::Attach,
+        Witness::Claim | Witness::WorkerBegin | Witness::WorkerEnd => Witness::ConvertBegin,
+        other => other,
+    }
+}
+
+/// Does what has these needs rest on hits that were skipped?
+fn rests_on(needs: &[Need], missed: Witness) -> bool {
+    let mut witnesses = needs.iter().filter_map(|need| need.witness());
+    witnesses.any(|need| need == missed || need == serves(missed))
+}
 
 /// What is not witnessed beyond a bound of the programs.
 fn hides(bound: ProgramBound) -> &'static [Witness] {
@@ -69,6 +87,8 @@ pub(super) struct Losses {
     noted: bool,
     /// By [`Cause`], of those that may have taken anything.
     latest: [Option<Nanos>; OF_ANYTHING.len()],
+    /// The latest misses by the witness they are of.
+    latest_missed: [Option<(Witness, Nanos)>; WITNESSES],
     left_out: LeftOut,
     /// By [`ProgramBound`].
     reached: [Option<Nanos>; ProgramBound::ALL.len()],
@@ -81,6 +101,7 @@ impl Losses {
             missed: vec![0; limits::PROBES_MAX],
             noted: false,
             latest: [None; OF_ANYTHING.len()],
+            latest_missed: [None; WITNESSES],
             left_out: LeftOut::default(),
             reached: [None; ProgramBound::ALL.len()],
         }
@@ -104,7 +125,13 @@ impl Losses {
                 rose(&mut self.dropped, usize::from(cpu), dropped).then_some(Cause::Loss)
             }
             Body::Misses { probe, total } => {
-                rose(&mut self.missed, probe.0 as usize, total).then_some(Cause::Misses)
+                if !rose(&mut self.missed, probe.0 as usize, total) {
+                    return;
+                }
+                match probes::probe(probe) {
+                    Some(row) => return self.missed_of(row.witness, event.stamp.at),
+                    None => Some(Cause::Misses),
+                }
             }
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 Some(Cause::ProbesChanged)
@@ -123,6 +150,12 @@ impl Losses {
         }
     }
 
+    fn missed_of(&mut self, witness: Witness, at: Nanos) {
+        let latest = &mut self.latest_missed[witness as usize];
+        let before = latest.map(|(_, before)| before);
+        *latest = Some((witness, before.map_or(at, |before| before.max(at))));
+    }
+
     fn left_out(&mut self, left_out: LeftOut, at: Nanos) {
         let before = std::mem::replace(&mut self.left_out, left_out);
         for bound in ProgramBound::ALL {
@@ -137,19 +170,28 @@ impl Losses {
     pub(super) fn touching(&self, born: Nanos, needs: &[Need]) -> Option<Cause> {
         let since = |latest: Option<Nanos>| latest.is_some_and(|at| born <= at);
         let anything = OF_ANYTHING.into_iter().find(|cause| since(self.latest[*cause as usize]));
-        anything.or(since(self.reached_by(needs)).then_some(Cause::ProgramBound))
+        let missed = || since(self.missed_by(needs)).then_some(Cause::Misses);
+        let bound = || since(self.reached_by(needs)).then_some(Cause::ProgramBound);
+        anything.or_else(missed).or_else(bound)
     }
 
     /// The latest loss of records or hits, or of what rests on `needs`.
     pub(super) fn last(&self, needs: &[Need]) -> Option<Nanos> {
         let lost = self.latest[Cause::Loss as usize].max(self.latest[Cause::Misses as usize]);
-        lost.max(self.reached_by(needs))
+        lost.max(self.missed_by(needs)).max(self.reached_by(needs))
     }
 
     /// The latest that may have taken an end of something.
     pub(super) fn last_of_ends(&self) -> Option<Nanos> {
         let anything = self.latest.into_iter().flatten().max();
-        anything.max(self.reached[ProgramBound::LiveIoEnds as usize])
+        let missed = self.latest_missed.into_iter().flatten().map(|(_, at)| at).max();
+        anything.max(missed).max(self.reached[ProgramBound::LiveIoEnds as usize])
+    }
+
+    /// When hits that what has these needs rests on were last told to be skipped.
+    fn missed_by(&self, needs: &[Need]) -> Option<Nanos> {
+        let missed = self.latest_missed.into_iter().flatten();
+        missed.filter(|(witness, _)| rests_on(needs, *witness)).map(|(_, at)| at).max()
     }
 
     /// When a bound that what has these needs rests on was last told to be reached.
@@ -174,7 +216,7 @@ mod tests {
     use crate::event::{
         Body, Context, Cpu, Event, LeftOut, Nanos, ProbeId, ProgramBound, Stamp, Task,
     };
-    use crate::probes::Witness;
+    use crate::probes::{PROBES, Witness};
 
     fn event(at: u64, body: Body) -> Event {
         let task = Task { tid: 1, tgid: 1 };
@@ -230,13 +272,43 @@ mod tests {
     #[test]
     fn misses_and_probes_are_causes_of_their_own_and_unknown_probes_always_count() {
         let mut losses = Losses::new();
-        losses.observe(&event(5, Body::Misses { probe: ProbeId(1), total: 1 }));
+        losses.observe(&event(5, Body::Misses { probe: ProbeId(127), total: 1 }));
         assert_eq!(losses.touching(Nanos(5), &[]), Some(Cause::Misses));
         losses.observe(&event(7, Body::Misses { probe: ProbeId(u32::MAX), total: 1 }));
         losses.observe(&event(9, Body::Misses { probe: ProbeId(u32::MAX), total: 1 }));
         assert_eq!(losses.touching(Nanos(9), &[]), Some(Cause::Misses));
         losses.observe(&event(11, Body::Detach { probe: ProbeId(1) }));
         assert_eq!(losses.touching(Nanos(11), &[]), Some(Cause::ProbesChanged));
+    }
+
+    /// Of the probe whose program is called so.
+    fn missed(at: u64, program: &str, total: u64) -> Event {
+        let row = PROBES.iter().position(|row| row.program == program).expect("a program");
+        let probe = ProbeId(u32::try_from(row).expect("there are few"));
+        event(at, Body::Misses { probe, total })
+    }
+
+    #[test]
+    fn a_skipped_hit_touches_what_rests_on_its_probe_and_nothing_else() {
+        let needs = |witness| [Need::any(witness)];
+        for (program, touched, untouched) in [
+            ("submit_bio", Witness::Attach, Witness::Release),
+            ("__blk_crypto_submit_bio", Witness::Attach, Witness::BioEnd),
+            ("ext4_end_io_end", Witness::ConvertBegin, Witness::Put),
+            ("ext4_end_io_rsv_work_exit", Witness::ConvertBegin, Witness::PutDefer),
+            ("ext4_sync_file", Witness::FsyncBegin, Witness::Birth),
+        ] {
+            let mut losses = Losses::new();
+            losses.observe(&missed(20, program, 1));
+            losses.observe(&missed(30, program, 1));
+            let cause = Some(Cause::Misses);
+            assert_eq!(losses.touching(Nanos(20), &needs(touched)), cause, "{program}");
+            assert_eq!(losses.touching(Nanos(21), &needs(touched)), None, "{program}");
+            assert_eq!(losses.touching(Nanos(20), &needs(untouched)), None, "{program}");
+            assert_eq!(losses.last(&needs(touched)), Some(Nanos(20)), "{program}");
+            assert_eq!(losses.last(&needs(untouched)), None, "{program}");
+            assert_eq!(losses.last_of_ends(), Some(Nanos(20)), "an end may be any");
+        }
     }
 
     /// The record that tells of so much left out at one bound.
