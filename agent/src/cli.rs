@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use endiod_wire::wire::LIVE_IO_ENDS_MAX;
 
 use endiod::{
-    event::Backend,
-    limits::IO_ENDS_MAX,
+    event::{Backend, Nanos},
+    limits::{IO_ENDS_MAX, STUCK_AFTER},
     source::kernel::{Choice, Sizes, Subject},
 };
 
@@ -15,6 +15,9 @@ use crate::cmd::{
     explain::ExplainArgs, keep::KeepArgs, record::RecordArgs, replay::ReplayArgs,
     simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
 };
+
+/// A day: nobody waits longer to be told.
+const STUCK_AFTER_S_MAX: f64 = 86_400.0;
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -172,6 +175,17 @@ pub(crate) struct WatchArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LIVE_IO_ENDS_MAX))
     )]
     program_entries_max: u32,
+    /// Age in one state from which an io_end is told as stuck, with who waits for it; 0: never. By
+    /// default the time after which the kernel aborts a command of a SCSI or NVMe disk: one that works
+    /// never takes it
+    #[arg(
+        long,
+        env = "ENDIOD_STUCK_AFTER",
+        value_name = "SECONDS",
+        default_value_t = STUCK_AFTER.as_secs_f64(),
+        value_parser = stuck_after
+    )]
+    stuck_after: f64,
     /// Back ends.
     #[command(flatten)]
     backend: BackendArgs,
@@ -201,6 +215,11 @@ impl WatchArgs {
             SubjectChoice::Replica => Subject::Replica,
         };
         Choice { subject, ..self.backend.choice() }
+    }
+
+    pub(crate) fn stuck_after(&self) -> Nanos {
+        let age = Duration::try_from_secs_f64(self.stuck_after).unwrap_or_default();
+        Nanos(u64::try_from(age.as_nanos()).expect("a day of nanoseconds fits 64 bits"))
     }
 }
 
@@ -263,6 +282,14 @@ fn io_ends_max(text: &str) -> Result<usize, String> {
     }
 }
 
+fn stuck_after(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let is_one = seconds == 0.0 || (1.0..=STUCK_AFTER_S_MAX).contains(&seconds);
+    is_one.then_some(seconds).ok_or_else(|| {
+        format!("ages are looked at once a second, for a day: give 0 or 1 to {STUCK_AFTER_S_MAX}")
+    })
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
@@ -280,6 +307,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ages_that_no_tick_can_tell_are_refused() {
+        assert_eq!(stuck_after("2.5"), Ok(2.5));
+        assert_eq!(stuck_after("0"), Ok(0.0));
+        assert!(["0.5", "-1", "86401", "NaN", "soon"].iter().all(|it| stuck_after(it).is_err()));
     }
 
     #[test]

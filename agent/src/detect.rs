@@ -30,6 +30,7 @@ mod missing_bio;
 mod need;
 mod oracle_divergence;
 mod release_twice;
+mod stuck;
 mod unknown_flag_bits;
 mod unlocked_flag_write;
 mod unpinned_inode;
@@ -40,7 +41,7 @@ mod worker_freed_in_use;
 use std::collections::VecDeque;
 
 use crate::event::{Backend, Body, Event, Nanos};
-use crate::lifecycle::{Gap, IoEnd, IoEndId, IoEndStep, Party, Step};
+use crate::lifecycle::{Gap, IoEnd, IoEndId, IoEndStep, Party, State, Step};
 use crate::limits;
 use crate::oracle::in_step::{Said, Words};
 use crate::witnesses::Witnesses;
@@ -104,6 +105,7 @@ pub const DETECTORS: &[Detector] = &[
     conversion_error_hidden::DETECTOR,
     unpinned_inode::DETECTOR,
     oracle_divergence::DETECTOR,
+    stuck::DETECTOR,
 ];
 
 /// The detectors of one stream.
@@ -136,6 +138,8 @@ struct Accused {
     rules: u32,
     /// Of those, the ones that were not confirmed.
     suppressed: u32,
+    /// States in which it was found stuck, a bit each.
+    stuck_in: u16,
 }
 
 impl Detectors {
@@ -305,9 +309,16 @@ impl Detectors {
         charge: Charge,
     ) {
         let id = step.object.id();
-        if !self.first_time(id, rule) {
+        let first = self.first_time(id, rule);
+        if step.lingers.is_some() {
+            // It is found again each second; one finding per state.
+            if !self.first_in(id, step.before) {
+                return;
+            }
+        } else if !first {
             return self.repeat(id, rule);
         }
+        let actor = Party::new(&step.stamp, step.act);
         let candidate = Verdict {
             rule,
             confidence: charge.confidence,
@@ -316,7 +327,8 @@ impl Detectors {
             object: *step.object,
             stamp: step.stamp,
             image: step.image,
-            parties: [charge.first, Some(Party::new(&step.stamp, step.act))],
+            parties: [charge.first, Some(actor).filter(|_| step.lingers.is_none())],
+            lingers: step.lingers.copied(),
             oracle: self.words_of(id),
             confirmed_at: Nanos(0),
             last_loss_at: None,
@@ -364,6 +376,15 @@ impl Detectors {
         self.accused.iter_mut().rev().find(|accused| accused.id == id)
     }
 
+    /// Remembers that it was found stuck in that state; `false` if it was before.
+    fn first_in(&mut self, id: IoEndId, state: State) -> bool {
+        let bit = 1 << state as u16;
+        let Some(accused) = self.accused(id) else { return false };
+        let first = accused.stuck_in & bit == 0;
+        accused.stuck_in |= bit;
+        first
+    }
+
     /// Remembers the accusation; `false` if this object was accused under this rule before.
     fn first_time(&mut self, id: IoEndId, rule: Rule) -> bool {
         let bit = 1 << rule as u32;
@@ -376,7 +397,7 @@ impl Detectors {
             self.accused.pop_front();
             self.tally.accused_forgotten += 1;
         }
-        self.accused.push_back(Accused { id, rules: bit, suppressed: 0 });
+        self.accused.push_back(Accused { id, rules: bit, suppressed: 0, stuck_in: 0 });
         true
     }
 }

@@ -17,8 +17,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::detect::{DETECTORS, Detector, Verdict};
-use crate::event::{Context, DevId, IoEndAddr};
-use crate::lifecycle::{FLAG_FAILED, FLAG_UNWRITTEN, IoEndId, Party, Told};
+use crate::event::{Context, DevId, IoEndAddr, Nanos};
+use crate::lifecycle::{FLAG_FAILED, FLAG_UNWRITTEN, IoEndId, Lingering, Party, Told};
 
 /// Version of the finding's schema.
 pub const SCHEMA: u32 = 1;
@@ -76,10 +76,40 @@ pub struct Finding {
     pub history_from_ns: Option<u64>,
     /// Steps before that are not kept.
     pub history_skipped: u16,
+    /// What is stuck with it, if that is the finding.
+    pub stuck: Option<FindingStuck>,
     /// What each reference core that describes the kernel said of the object, the illegal step included.
     pub oracle: BTreeMap<&'static str, &'static str>,
     /// What is known about losses.
     pub loss: FindingLoss,
+}
+
+/// What is stuck with an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingStuck {
+    /// Since when it is in its state.
+    pub since_ns: u64,
+    /// Younger ones of its device that are stuck in the same way.
+    pub alike: u32,
+    /// io_ends of its superblock that wait behind it for their conversion.
+    pub delays: u32,
+    /// Tasks that wait for it or are likely to, the longest first.
+    pub waiters: Vec<FindingWaiter>,
+    /// How many wait; more than are named.
+    pub waiting: u32,
+}
+
+/// A task that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingWaiter {
+    /// Thread.
+    pub tid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// The phase of fsync, or the kernel function.
+    pub call: &'static str,
+    /// Since when.
+    pub since_ns: u64,
 }
 
 /// Who did something.
@@ -174,6 +204,7 @@ impl Finding {
             history_from_ns: history.first().map(|step| step.at_ns),
             history,
             history_skipped: object.history_skipped(),
+            stuck: verdict.lingers.as_ref().map(FindingStuck::from),
             oracle: verdict
                 .oracle
                 .iter()
@@ -190,6 +221,20 @@ impl Finding {
     /// The device that a verdict's object lives on, to look its name up.
     pub fn device_of(verdict: &Verdict) -> Option<DevId> {
         verdict.object.inode().map(|inode| inode.dev)
+    }
+}
+
+impl From<&Lingering> for FindingStuck {
+    fn from(lingering: &Lingering) -> Self {
+        let Lingering { halt: _, since, alike, delays, waiters, waiting } = *lingering;
+        let waiters = waiters.into_iter().flatten().map(|waiter| FindingWaiter {
+            tid: waiter.task.tid,
+            tgid: waiter.task.tgid,
+            call: waiter.call,
+            since_ns: waiter.since.0,
+        });
+        let since_ns = since.0;
+        FindingStuck { since_ns, alike, delays, waiters: waiters.collect(), waiting }
     }
 }
 
@@ -239,6 +284,9 @@ impl fmt::Display for Finding {
             write!(f, " in {} context", party.context)?;
             writeln!(f, "{}", Suffix(" on cpu ", party.cpu))?;
         }
+        if let Some(stuck) = &self.stuck {
+            stuck.fmt_at(self.at_ns, f)?;
+        }
         if self.history_skipped > 0 {
             writeln!(f, "  … {} earlier steps", self.history_skipped)?;
         }
@@ -254,6 +302,32 @@ impl fmt::Display for Finding {
         }
         write!(f, "  nothing lost from {} to {}", self.loss.none_from_ns, self.loss.none_to_ns)?;
         write!(f, "{}", Suffix(", last loss at ", self.loss.last_ns))
+    }
+}
+
+impl FindingStuck {
+    fn fmt_at(&self, at_ns: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let for_s = Nanos(at_ns).since(Nanos(self.since_ns)).as_secs_f64();
+        write!(f, "  stuck for {for_s:.1} s, since {}", self.since_ns)?;
+        if self.alike > 0 {
+            write!(f, "; {} younger ones of this device in the same way", self.alike)?;
+        }
+        if self.delays > 0 {
+            let delays = self.delays;
+            write!(
+                f,
+                "; {delays} other io_ends of this superblock wait for their conversion behind it"
+            )?;
+        }
+        writeln!(f)?;
+        for waiter in &self.waiters {
+            let FindingWaiter { tid, tgid: _, call, since_ns } = waiter;
+            writeln!(f, "  waits  task {tid} in {call} since {since_ns}")?;
+        }
+        match (self.waiting as usize).saturating_sub(self.waiters.len()) {
+            0 => Ok(()),
+            more => writeln!(f, "  waits  {more} more tasks"),
+        }
     }
 }
 

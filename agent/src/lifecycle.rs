@@ -32,6 +32,7 @@ mod history;
 mod io_end;
 mod kin;
 mod levels;
+mod lingering;
 mod model;
 mod pass_by;
 mod sight;
@@ -57,6 +58,7 @@ pub use fsync::FsyncDone;
 pub use gap::{Gap, Gaps, Irregular};
 pub use history::{Told, ToldImage};
 pub use io_end::{IoEnd, IoEndId, Phases};
+pub use lingering::{Halt, Lingering, Waiter};
 pub use model::{COUNT_SANE_MAX, FLAG_FAILED, FLAG_UNWRITTEN};
 pub use snapshots::{Flag, Snapshots};
 pub use state::{Move, State, TRANSITIONS, transition};
@@ -68,6 +70,7 @@ use act::Deed;
 use bios::{Bios, Done};
 use calls::Calls;
 use failures::Failures;
+use lingering::Watch;
 use model::Input;
 use sight::Sight;
 use table::{IoEnds, Slot};
@@ -80,6 +83,7 @@ pub struct Lifecycle {
     calls: Calls,
     workers: Workers,
     failures: Failures,
+    watch: Watch,
     witnesses: Witnesses,
     sight: Sight,
     /// Latest time at which a probe was attached or detached.
@@ -108,6 +112,7 @@ impl Lifecycle {
             calls: Calls::new(direct_ios, fsyncs),
             workers: Workers::new(),
             failures: Failures::new(),
+            watch: Watch::new(),
             witnesses,
             sight: Sight::new(&witnesses),
             probes_changed_at: None,
@@ -166,8 +171,8 @@ impl Lifecycle {
             Body::IoEndBirth { io_end, inode, id } => {
                 self.birth(IoEnd::born(stamp, io_end, id), inode, sink);
             }
-            Body::IoEndInode { io_end, id: Some(id), .. } => {
-                self.identified(stamp, io_end, id, sink);
+            Body::IoEndInode { io_end, inode, id: Some(id), layout: _ } => {
+                self.identified(stamp, io_end, (inode, id), sink);
             }
             Body::BioAttach { io_end, bio, bytes, .. } => {
                 if self.moved(stamp, Deed::unseen(Act::Attach, io_end, 0), sink) {
@@ -184,7 +189,7 @@ impl Lifecycle {
             }
             Body::ReleaseLate { io_end } => self.release_late(io_end, sink),
             Body::WorkQueued { .. } => self.summary.batches_queued += 1,
-            Body::WorkerBegin { .. } => self.worker_begin(stamp.task.tid),
+            Body::WorkerBegin { inode } => self.worker_begin(stamp, inode),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
             Body::FsyncEnd { ret } => self.fsync_end(stamp, ret, sink),
             Body::InodeDestroy { inode, .. } => self.inode_destroyed(stamp, inode, sink),
@@ -198,6 +203,8 @@ impl Lifecycle {
             Body::Config { key: config_key::IO_ENDS_MAX, value } => {
                 self.io_ends.bound(usize::try_from(value).unwrap_or(usize::MAX));
             }
+            Body::Config { key: config_key::STUCK_AFTER_NS, value } => self.stuck_after(value),
+            Body::Tick { .. } => self.linger(stamp, sink),
             Body::Attach { backend: Some(_), .. } | Body::Detach { .. } => {
                 self.probes_changed_at = self.probes_changed_at.max(Some(stamp.at));
             }
@@ -238,14 +245,18 @@ impl Lifecycle {
         &mut self,
         stamp: &Stamp,
         addr: IoEndAddr,
-        inode: InodeId,
+        (inode, id): (InodeAddr, InodeId),
         sink: &mut impl FnMut(Step<'_>),
     ) {
         // It comes just before the attach of the first bio, which is what adopts.
         let Some(slot) = self.find_or_adopt(stamp, addr, Act::Attach, sink) else { return };
         let object = self.io_ends.at(slot);
-        if object.state() != State::Released && object.identify(inode) {
-            sink(Step::IoEndIdentified(object));
+        if object.state() == State::Released || !object.identify(id) {
+            return;
+        }
+        sink(Step::IoEndIdentified(object));
+        if inode.0 != 0 && self.io_ends.inode_of(slot).is_none() {
+            self.io_ends.is_of(slot, inode);
         }
     }
 
@@ -347,6 +358,7 @@ impl Lifecycle {
             image: image.copied(),
             earlier: outcome.earlier,
             irregular: outcome.irregular,
+            lingers: None,
         }));
         if outcome.before == State::Released {
             return false;
@@ -414,16 +426,20 @@ impl Lifecycle {
         Some(slot)
     }
 
-    fn worker_begin(&mut self, tid: u32) {
+    fn worker_begin(&mut self, stamp: &Stamp, inode: InodeAddr) {
         self.summary.worker_runs += 1;
-        if self.sight.worker_runs && self.workers.begin(tid).is_err() {
+        if self.sight.worker_runs && self.workers.begin(stamp.task, inode, stamp.at).is_err() {
             self.summary.note_full(Table::Workers);
         }
     }
 
     fn worker_end(&mut self, tid: u32) {
-        if self.sight.worker_runs && !self.workers.end(tid) {
-            self.summary.note_orphan(Orphan::WorkerEnd);
+        if !self.sight.worker_runs {
+            return;
+        }
+        match self.workers.end(tid) {
+            Some((inode, begun)) => self.io_ends.note_run(inode, begun),
+            None => self.summary.note_orphan(Orphan::WorkerEnd),
         }
     }
 }

@@ -10,6 +10,11 @@ use crate::event::Nanos;
 /// shown all the while, and an alert on it has fired.
 pub const GHOST_AGE: Nanos = Nanos(300_000_000_000);
 
+/// Age from which an object is told as stuck, unless `--stuck-after` says otherwise: the time after which the
+/// kernel aborts a command of a SCSI or NVMe disk (5.10 to 7.3), so that a device that works never takes it,
+/// and a quarter of the 120 s after which the kernel warns of hung tasks.
+pub const STUCK_AFTER: Nanos = Nanos(30_000_000_000);
+
 /// One bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -72,6 +77,8 @@ limits! {
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
     TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
     TASK_NAMES_PER_TICK_MAX, "task_names_per_tick_max" = 64, "Files of /proc that are read in a second for the names of tasks.", "none: the other tasks are named in the next seconds, if they still act";
+    STUCK_GROUPS_MAX, "stuck_groups_max" = 64, "Devices, times the ways in which something is stuck, of which one is told each second.", "none: the others are told once some of them are over";
+    WAITERS_MAX, "waiters_max" = 4, "Waiting tasks that a finding names; the longest ones tell the story.", "waiting of the finding";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
 }
 

@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, Registry};
 
-use self::device::DeviceFamilies;
 pub use self::device::DeviceMetrics;
+use self::device::{Armed, DeviceFamilies};
 use self::families::Families;
 use self::info::Info;
 use self::labels::{
@@ -115,7 +115,7 @@ struct Devices {
     by_label: BTreeMap<String, DeviceMetrics>,
     /// Labels of `by_label` that count against [`DEVICES_MAX`].
     named: usize,
-    rules: Vec<&'static str>,
+    rules: Vec<Armed>,
 }
 
 impl Metrics {
@@ -270,7 +270,7 @@ impl Metrics {
         }
         let device = self.0.device_families.resolve(label);
         for rule in &devices.rules {
-            self.0.device_families.start_violations(label, rule);
+            self.0.device_families.start_violations(label, *rule);
         }
         devices.by_label.insert(label.to_owned(), device.clone());
         devices.named += usize::from(label != OTHER_DEVICES && label != UNKNOWN_DEVICE);

@@ -215,7 +215,7 @@ fn the_schema_lists_what_the_tables_list() {
     };
     let rules = set(&mut Rule::ALL.iter().map(|rule| rule.label()));
     assert_eq!(listed("/properties/rule"), rules);
-    let confidences = [Confidence::Certain, Confidence::Likely];
+    let confidences = [Confidence::Certain, Confidence::Likely, Confidence::Symptom];
     assert_eq!(listed("/properties/confidence"), set(&mut confidences.iter().map(|it| it.label())));
     assert_eq!(listed("/$defs/state"), set(&mut State::ALL.iter().map(|state| state.label())));
     assert_eq!(listed("/$defs/word"), set(&mut Outcome::ALL.iter().map(|word| word.label())));
@@ -225,5 +225,6 @@ fn the_schema_lists_what_the_tables_list() {
     let acts = set(&mut Act::ALL.iter().map(|act| act.label()));
     assert_eq!(listed("/$defs/step/properties/act"), acts);
     assert_eq!(schema["properties"]["history"]["maxItems"], json!(limits::HISTORY_LEN));
+    assert_eq!(schema["$defs"]["stuck"]["properties"]["waiters"]["maxItems"], limits::WAITERS_MAX);
     assert_eq!(schema["properties"]["schema"]["const"], json!(endiod::finding::SCHEMA));
 }

@@ -118,7 +118,7 @@ fn script(metrics: &Metrics) {
     for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Process) {
         metrics.observing(scope);
     }
-    metrics.arm_rule("double_process");
+    metrics.arm_rule("double_process", &["certain", "likely"]);
     metrics.set_degraded("stuck", "generation", true);
     let vda1 = metrics.device(VDA1, Some("vda1"));
     io_ends(metrics, &vda1);

@@ -55,9 +55,10 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
     let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
-    let io_ends_max = args.watch.io_ends_max;
+    let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
     let readiness = Readiness::default();
-    let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };
+    let setup =
+        Setup { host, sizes, choice, io_ends_max, stuck_after, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));

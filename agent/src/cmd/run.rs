@@ -51,8 +51,9 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     ));
     let keeper = Keeper::open(&args.watch.keep)?;
     let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
-    let io_ends_max = args.watch.io_ends_max;
-    let setup = Setup { host, sizes, choice, io_ends_max, metrics, heartbeat, readiness };
+    let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
+    let setup =
+        Setup { host, sizes, choice, io_ends_max, stuck_after, metrics, heartbeat, readiness };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,

@@ -38,7 +38,8 @@ use canary::Canary;
 use sighting::{Outcome, Sighting};
 
 /// Nothing of the stream leaves the process, so its addresses need no key.
-const OPENING: Opening = Opening { hash_key: 0, io_ends_max: limits::IO_ENDS_MAX };
+const OPENING: Opening =
+    Opening { hash_key: 0, io_ends_max: limits::IO_ENDS_MAX, stuck_after: limits::STUCK_AFTER };
 
 /// No whole life was seen.
 const EXIT_UNSEEN: u8 = 1;

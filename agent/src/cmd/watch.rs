@@ -29,7 +29,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use endiod::{
     devices::{DeviceReader, Mounts},
-    event::DevId,
+    event::{DevId, Nanos},
     generation::{self, Upstream},
     host::{Ext4, Host},
     http::Heartbeat,
@@ -109,6 +109,7 @@ pub(crate) struct Setup {
     pub(crate) sizes: Sizes,
     pub(crate) choice: Choice,
     pub(crate) io_ends_max: usize,
+    pub(crate) stuck_after: Nanos,
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) readiness: Readiness,
@@ -136,7 +137,8 @@ impl Watch {
         keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
-        let opening = Opening { hash_key: random_key()?, io_ends_max: setup.io_ends_max };
+        let Setup { io_ends_max, stuck_after, .. } = setup;
+        let opening = Opening { hash_key: random_key()?, io_ends_max, stuck_after };
         kernel::check(&setup.host)?;
         let mut presence = Presence::default();
         let waiting = Waiting::new(&setup.host).context("cannot read /proc and /sys")?;

@@ -38,7 +38,7 @@ fn each_back_end_arms_the_rules_that_it_can_serve() {
     assert_eq!(armed(&Witnesses::all_by(Backend::Fentry)), all);
     let raw = armed(&Witnesses::all_by(Backend::RawTracepoint));
     let of_bytes = ["double_process", "use_after_release", "bad_reference", "unknown_flag_bits"];
-    assert_eq!(raw, [&of_bytes[..], &["unpinned_inode"]].concat());
+    assert_eq!(raw, [&of_bytes[..], &["unpinned_inode", "stuck"]].concat());
     assert!(armed(&Witnesses::all_by(Backend::Kprobe)).is_empty());
     assert!(armed(&Witnesses::NONE).is_empty());
 }
@@ -69,6 +69,7 @@ fn back_ends_are_mixed_witness_by_witness() {
         "fsync_before_conversion",
         "conversion_error_hidden",
         "unpinned_inode",
+        "stuck",
     ];
     let others = Rule::ALL.iter().map(|rule| rule.label());
     let others: Vec<_> = others.filter(|rule| !resting_on_puts.contains(rule)).collect();

@@ -6,7 +6,7 @@
 use super::losses::Cause;
 use super::need::Need;
 use crate::event::{IoEndImage, Nanos, Stamp};
-use crate::lifecycle::{IoEnd, Party};
+use crate::lifecycle::{IoEnd, Lingering, Party};
 use crate::oracle::in_step::Words;
 
 macro_rules! rules {
@@ -63,6 +63,18 @@ rules! {
     UnpinnedInode = "unpinned_inode",
     /// A reference core has no run with what was seen.
     OracleDivergence = "oracle_divergence",
+    /// An io_end is in one state for long.
+    Stuck = "stuck",
+}
+
+impl Rule {
+    /// The confidences, by label, that a verdict of it can have.
+    pub fn confidences(self) -> &'static [&'static str] {
+        match self {
+            Rule::Stuck => &["symptom"],
+            _ => &["certain", "likely"],
+        }
+    }
 }
 
 /// How sure a verdict is.
@@ -72,6 +84,8 @@ pub enum Confidence {
     Certain,
     /// Rests on the model of an object whose whole life was seen.
     Likely,
+    /// No breach: an age, which is the usual sign of one, or of a slow device.
+    Symptom,
 }
 
 impl Confidence {
@@ -80,6 +94,7 @@ impl Confidence {
         match self {
             Confidence::Certain => "certain",
             Confidence::Likely => "likely",
+            Confidence::Symptom => "symptom",
         }
     }
 }
@@ -164,6 +179,8 @@ pub struct Verdict {
     pub confirmed_at: Nanos,
     /// The latest loss of any kind before the object's birth.
     pub last_loss_at: Option<Nanos>,
+    /// What is stuck with the object, if that is the finding.
+    pub lingers: Option<Lingering>,
     /// How often the same object broke the rule again while this was held.
     pub repeats: u64,
 }

@@ -69,6 +69,8 @@ acts! {
     InodeDestroyed = "inode_end", "ext4_destroy_inode", InodeDestroy;
     /// Its work puts it back, in the core of 2012.
     Requeue = "requeue", "replica_requeue", Requeue;
+    /// A TICK found it where it had been for long.
+    Lingers = "lingers", "TICK", Release;
 }
 
 /// An act as an event tells it.
@@ -139,8 +141,8 @@ mod tests {
     use super::Act;
 
     #[test]
-    fn acts_are_listed_by_their_number_and_fit_four_bits() {
+    fn acts_are_listed_by_their_number_and_fit_five_bits() {
         assert!(Act::ALL.iter().enumerate().all(|(at, act)| *act as usize == at));
-        assert!(Act::ALL.len() <= 16);
+        assert!(Act::ALL.len() <= 32);
     }
 }

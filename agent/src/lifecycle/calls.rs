@@ -4,9 +4,10 @@
 
 use super::direct_io::{self, DirectIos};
 use super::fsync::{self, FsyncDone, Fsyncs};
+use super::lingering::Waiter;
 use super::step::Step;
 use super::summary::{Level, Orphan, Summary, Table};
-use crate::event::{Body, Event, Nanos, Stamp};
+use crate::event::{Body, Event, InodeId, Nanos, Stamp};
 
 /// Direct writes and fsyncs in flight.
 pub(super) struct Calls {
@@ -34,6 +35,11 @@ impl Calls {
             level(self.direct_ios.len(), self.direct_ios.oldest()),
             level(self.fsyncs.len(), self.fsyncs.oldest()),
         ]
+    }
+
+    /// Every open fsync, in an order that does not replay: whose, and what it waits in.
+    pub(super) fn each_fsync(&self, told: impl FnMut(Option<InodeId>, Waiter)) {
+        self.fsyncs.each(told);
     }
 
     /// Forgets what began by then.

@@ -18,5 +18,6 @@ impl Lifecycle {
         self.calls.forget(Nanos(u64::MAX), &mut self.summary);
         self.workers.clear();
         self.failures.clear();
+        self.watch.stuck_after = None;
     }
 }

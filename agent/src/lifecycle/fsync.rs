@@ -10,6 +10,7 @@
 //! phases may overlap. A thread has at most one `ext4_sync_file` open. This module must never guess
 //! a phase: a begin without an end leaves the phase absent.
 
+use super::lingering::Waiter;
 use super::table::{Full, Spans, errno};
 use crate::event::{FsyncPhase, FsyncRange, InodeAddr, InodeId, Nanos, Stamp, Task};
 
@@ -39,6 +40,7 @@ pub struct FsyncDone {
 #[derive(Clone, Copy)]
 struct Span {
     begun: Nanos,
+    task: Task,
     inode: Option<InodeId>,
     inode_at: InodeAddr,
     range: FsyncRange,
@@ -77,6 +79,16 @@ impl Fsyncs {
         self.spans.len()
     }
 
+    /// Every open call: whose, and what it waits in since when.
+    pub(super) fn each(&self, mut told: impl FnMut(Option<InodeId>, Waiter)) {
+        self.spans.each(|span| {
+            let open = FsyncPhase::ALL.into_iter().zip(span.phases);
+            let open = open.filter_map(|(phase, it)| Some((phase.label(), it.open?)));
+            let (call, since) = open.max_by_key(|(_, at)| *at).unwrap_or(("fsync", span.begun));
+            told(span.inode, Waiter { task: span.task, call, since });
+        });
+    }
+
     pub(super) fn oldest(&self) -> Option<Nanos> {
         self.spans.oldest(|span| span.begun)
     }
@@ -94,7 +106,8 @@ impl Fsyncs {
         range: FsyncRange,
     ) -> Told {
         let phases = [Phase::default(); 4];
-        let span = Span { begun: stamp.at, inode, inode_at, range, phases, waits_from: None };
+        let (begun, task) = (stamp.at, stamp.task);
+        let span = Span { begun, task, inode, inode_at, range, phases, waits_from: None };
         match self.spans.begin(stamp.task.tid, span) {
             Ok(None) => Told::Nothing,
             Ok(Some(_)) => Told::Superseded,

@@ -36,7 +36,7 @@ struct Packed {
     cpu: u16,
     /// Low and high half: a step aligned to two bytes leaves no padding behind the ring.
     tid: [u16; 2],
-    /// Act in the low four bits, context above.
+    /// Act in the low five bits, context above.
     act_context: u8,
     state: State,
     /// `flag` as far as a byte holds it; bit 7 = there were more bits, bit 6 = no image.
@@ -109,7 +109,7 @@ impl History {
             since: Since::new(told.at, born),
             cpu: told.cpu.map_or(u16::MAX, |cpu| cpu.0),
             tid: [told.tid as u16, (told.tid >> 16) as u16],
-            act_context: told.act as u8 | (told.context as u8) << 4,
+            act_context: told.act as u8 | (told.context as u8) << 5,
             state: told.state,
             flag: image.flag | more | absent,
             count: image.count,
@@ -131,10 +131,10 @@ impl History {
             let absent = packed.flag & FLAG_ABSENT != 0;
             Told {
                 at: packed.since.get(born).unwrap_or(born),
-                act: Act::ALL[usize::from(packed.act_context & 0xf)],
+                act: Act::ALL[usize::from(packed.act_context & 0x1f)],
                 state: packed.state,
                 cpu: (packed.cpu != u16::MAX).then_some(Cpu(packed.cpu)),
-                context: CONTEXTS[usize::from(packed.act_context >> 4)],
+                context: CONTEXTS[usize::from(packed.act_context >> 5)],
                 tid: u32::from(packed.tid[0]) | u32::from(packed.tid[1]) << 16,
                 image: (!absent).then_some(ToldImage {
                     flag: packed.flag & !(FLAG_MORE | FLAG_ABSENT),

@@ -97,6 +97,8 @@ pub(super) mod mark {
     pub(in super::super) const LISTED: u16 = 1 << 7;
     /// A bio was seen chained to it: the writeback of its folios waits for the release.
     pub(in super::super) const PINNED: u16 = 1 << 8;
+    /// The last put found references that the model does not know.
+    pub(in super::super) const OTHERS_LEFT: u16 = 1 << 10;
     /// UNWRITTEN was seen set.
     pub(in super::super) const UNWRITTEN: u16 = 1 << 9;
 }
@@ -248,6 +250,16 @@ impl IoEnd {
     /// Was UNWRITTEN seen set?
     pub fn was_unwritten(&self) -> bool {
         self.marks & mark::UNWRITTEN != 0
+    }
+
+    /// Did the last put that the model knows find other references, and no put the last one?
+    pub fn last_put_found_others(&self) -> bool {
+        self.marks & mark::OTHERS_LEFT != 0 && self.proven_last_put.is_none()
+    }
+
+    /// The worker run that had it on its list when it began, if that is seen.
+    pub(super) fn listed_run(&self) -> Option<u16> {
+        (self.listed_run != 0).then_some(self.listed_run)
     }
 
     /// Was FAILED seen set?

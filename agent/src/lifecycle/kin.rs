@@ -12,7 +12,7 @@
 use hashbrown::HashMap;
 
 use super::table::Slot;
-use crate::event::InodeAddr;
+use crate::event::{InodeAddr, Nanos};
 
 /// Lists of io_ends, by inode.
 pub(super) struct Kin {
@@ -24,6 +24,8 @@ pub(super) struct Kin {
 struct Ends {
     first: Slot,
     last: Slot,
+    /// When the latest of the inode's worker runs that ended had begun.
+    run: Option<Nanos>,
 }
 
 #[derive(Clone, Copy)]
@@ -49,7 +51,7 @@ impl Kin {
         let before = match self.ends.get_mut(&inode) {
             Some(ends) => Some(std::mem::replace(&mut ends.last, slot)),
             None => {
-                self.ends.insert(inode, Ends { first: slot, last: slot });
+                self.ends.insert(inode, Ends { first: slot, last: slot, run: None });
                 None
             }
         };
@@ -91,6 +93,18 @@ impl Kin {
     /// The inode of the one in that slot, if it is known.
     pub(super) fn inode_of(&self, slot: Slot) -> Option<InodeAddr> {
         Some(self.links.get(slot.index())?.as_ref()?.inode)
+    }
+
+    /// A worker run of that inode ended; it is noted as long as the inode has any.
+    pub(super) fn note_run(&mut self, inode: InodeAddr, begun: Nanos) {
+        if let Some(ends) = self.ends.get_mut(&inode) {
+            ends.run = ends.run.max(Some(begun));
+        }
+    }
+
+    /// When the latest run that ended, of the inode of the one in that slot, had begun.
+    pub(super) fn last_run_of(&self, slot: Slot) -> Option<Nanos> {
+        self.ends.get(&self.inode_of(slot)?)?.run
     }
 
     fn link(&mut self, slot: Slot) -> Option<&mut Link> {

@@ -114,7 +114,7 @@ impl IoEnd {
             Act::PartDone => Move::PartDone,
             Act::BioDone => Move::BioDone,
             Act::Listed => Move::Listed,
-            Act::FsyncReturned | Act::InodeDestroyed => Move::PassBy,
+            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => Move::PassBy,
             Act::Requeue => Move::Requeue,
         };
         (action, None)
@@ -146,7 +146,7 @@ impl IoEnd {
                 (Move::BioDone, None)
             }
             Act::PartDone | Act::BioDone => (Move::PartDone, None),
-            Act::FsyncReturned | Act::InodeDestroyed => (Move::PassBy, None),
+            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => (Move::PassBy, None),
             Act::Listed => self.listed(input, now),
             Act::Requeue => (Move::Requeue, None),
             Act::Put | Act::PutDefer => self.put(input, now),
@@ -238,6 +238,9 @@ impl IoEnd {
             }
             1 => {
                 self.final_at = now;
+                if input.image.is_some_and(|image| (2..=COUNT_SANE_MAX).contains(&image.count)) {
+                    self.marks |= mark::OTHERS_LEFT;
+                }
                 self.last_put(input.image)
             }
             _ if by_submitter => Move::SubmitterPut,

@@ -78,5 +78,6 @@ fn pass_by(object: &mut IoEnd, stamp: &Stamp, act: Act, sink: &mut impl FnMut(St
         image: None,
         earlier,
         irregular: None,
+        lingers: None,
     }));
 }

@@ -8,6 +8,7 @@ use super::direct_io::{DirectIoDone, DirectIoRefused};
 use super::fsync::FsyncDone;
 use super::gap::Irregular;
 use super::io_end::IoEnd;
+use super::lingering::Lingering;
 use super::model::FLAG_FAILED;
 use super::snapshots::Snapshots;
 use super::state::{Move, State};
@@ -71,4 +72,6 @@ pub struct IoEndStep<'a> {
     pub earlier: Snapshots,
     /// How it departs from the protocol.
     pub irregular: Option<Irregular>,
+    /// At a TICK: what is stuck with it.
+    pub lingers: Option<&'a Lingering>,
 }

@@ -173,6 +173,7 @@ impl Summary {
             | Act::ConvertBegin
             | Act::FsyncReturned
             | Act::InodeDestroyed
+            | Act::Lingers
             | Act::Requeue => {}
         }
     }

@@ -150,6 +150,16 @@ impl IoEnds {
         self.kin.after(slot)
     }
 
+    /// Takes note of a worker run of that inode that ended.
+    pub(super) fn note_run(&mut self, inode: InodeAddr, begun: Nanos) {
+        self.kin.note_run(inode, begun);
+    }
+
+    /// When the latest such run for the object in that slot had begun.
+    pub(super) fn last_run_of(&self, slot: Slot) -> Option<Nanos> {
+        self.kin.last_run_of(slot)
+    }
+
     /// Remembers an object that was just released as a tombstone.
     pub(super) fn bury(&mut self, slot: Slot) {
         let object = self.at(slot);
@@ -171,6 +181,18 @@ impl IoEnds {
     /// Live objects in slot order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &IoEnd> {
         self.slots.iter().flatten().filter(|object| object.state() != State::Released)
+    }
+
+    /// The same with their slots.
+    pub(super) fn iter_slots(&self) -> impl Iterator<Item = (Slot, &IoEnd)> {
+        let slots = (0..).map(Slot).zip(&self.slots);
+        let objects = slots.filter_map(|(slot, object)| Some((slot, object.as_ref()?)));
+        objects.filter(|(_, object)| object.state() != State::Released)
+    }
+
+    /// The object or tombstone in a slot.
+    pub(super) fn peek(&self, slot: Slot) -> &IoEnd {
+        self.slots[slot.index()].as_ref().expect("a slot that was found is in use")
     }
 
     /// Slots that were ever used.
@@ -256,6 +278,11 @@ impl<K: Hash + Eq, V> Spans<K, V> {
         let before = self.len();
         self.open.retain(|_, span| !over(span));
         before - self.len()
+    }
+
+    /// Shows every span, in an order that does not replay.
+    pub(super) fn each(&self, show: impl FnMut(&V)) {
+        self.open.values().for_each(show);
     }
 
     /// The earliest of `begun` over all spans: the one question that order cannot change.

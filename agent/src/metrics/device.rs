@@ -73,11 +73,18 @@ impl DeviceFamilies {
 
     /// Makes the violations of an armed rule start at 0 for a device, so that the first one counts as
     /// an increase.
-    pub(super) fn start_violations(&self, device: &str, rule: &'static str) {
-        for confidence in CONFIDENCES {
+    pub(super) fn start_violations(&self, device: &str, Armed { rule, confidences }: Armed) {
+        for confidence in confidences {
             self.violations.with_label_values(&[device, rule, confidence]);
         }
     }
+}
+
+/// A rule that watches, and which confidences its verdicts can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Armed {
+    pub(super) rule: &'static str,
+    pub(super) confidences: &'static [&'static str],
 }
 
 /// Series of one device, by array index where a label has a fixed list.

@@ -128,7 +128,7 @@ pub const FSYNC_PHASES: &[&str] = &["data_submit", "data_wait", "journal", "barr
 pub const FSYNC_OPS: &[&str] =
     &["fsync", "fdatasync", "range_sync", "range_datasync", "unknown_sync", "unknown_datasync"];
 /// How sure a verdict is.
-pub const CONFIDENCES: &[&str] = &["certain", "likely"];
+pub const CONFIDENCES: &[&str] = &["certain", "likely", "symptom"];
 /// The `core` labels of the oracle; `Judge::label`.
 pub const ORACLE_CORES: &[&str] = &["completed_list", "refcounted"];
 /// The `outcome` labels of the oracle; `Outcome::label`.

@@ -2,6 +2,7 @@
 //!
 //! None of these is for the hot path: each looks its series up by label.
 
+use super::device::Armed;
 use super::labels::{
     BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, TASK_TABLES, UNKNOWN_DEVICE, listed,
 };
@@ -48,17 +49,18 @@ pub struct Kernel<'a> {
 }
 
 impl Metrics {
-    /// `rule` watches on this host: its violations start at 0 for every known device, for every one
+    /// `rule` watches on this host, with verdicts of these `confidences`: its violations start at 0 for every known device, for every one
     /// to come and for `~unknown`, and so do its suppressions.
-    pub fn arm_rule(&self, rule: &'static str) {
+    pub fn arm_rule(&self, rule: &'static str, confidences: &'static [&'static str]) {
         let rule = listed(self.0.names.rules, rule);
+        let armed = Armed { rule, confidences };
         let mut devices = self.devices();
-        if !devices.rules.contains(&rule) {
-            devices.rules.push(rule);
+        if !devices.rules.contains(&armed) {
+            devices.rules.push(armed);
         }
         let labels = devices.by_label.keys().map(String::as_str).chain([UNKNOWN_DEVICE]);
         for label in labels {
-            self.0.device_families.start_violations(label, rule);
+            self.0.device_families.start_violations(label, armed);
         }
         for reason in self.0.names.suppression_reasons {
             self.0.suppressed.with_label_values(&[rule, reason]);
@@ -67,7 +69,7 @@ impl Metrics {
 
     /// `rule` no longer watches: devices to come have no series of it. What it counted stays.
     pub fn disarm_rule(&self, rule: &'static str) {
-        self.devices().rules.retain(|armed| *armed != rule);
+        self.devices().rules.retain(|armed| armed.rule != rule);
     }
 
     /// Whether `rule` is limited for `reason`, one of `Names::degraded_reasons`.

@@ -208,7 +208,7 @@ pub const METRICS: &[MetricRow] = &[
     row("endiod_fsync_errors_total", Type::Counter, Unit::Count("errors"), &[DEVICE, ERRNO], Scope::Fsync,
         "Calls of ext4_sync_file that returned an error, by error."),
     row("endiod_violations_total", Type::Counter, Unit::Count("violations"), &[DEVICE, RULE, fixed("confidence", CONFIDENCES)], Scope::Rules,
-        "Breaches of the completion protocol. A rule that is armed on this host starts at 0 for every known device and for ~unknown; a rule that is not armed is absent."),
+        "Breaches of the completion protocol; with confidence symptom no breach but its usual sign: an object that is in one state for longer than --stuck-after. A rule that is armed on this host starts at 0 for every known device and for ~unknown; a rule that is not armed is absent."),
     row("endiod_violations_suppressed_total", Type::Counter, Unit::Count("violations"), &[RULE, names("reason", "what else could explain it", REASONS_MAX)], Scope::Rules,
         "Apparent breaches that were not reported, by reason: lost events, say, or what a program left out at a bound of its own (program_bound) could explain them."),
     row("endiod_detector_degraded", Type::Gauge, Unit::Flag, &[RULE, names("reason", "what limits the rule", REASONS_MAX)], Scope::Rules,

@@ -54,16 +54,17 @@ fn what_is_not_observed_is_absent() {
 fn armed_rule_starts_at_zero_for_devices_before_and_after() {
     let metrics = new_metrics();
     metrics.device(VDA1, Some("early"));
-    metrics.arm_rule("stuck");
+    metrics.arm_rule("stuck", &["symptom"]);
     metrics.device(VDA1, Some("late"));
     let text = metrics.encode();
     for device in ["early", "late", "~unknown"] {
-        let line = format!("{{confidence=\"certain\",device=\"{device}\",rule=\"stuck\"}} 0\n");
+        let line = format!("{{confidence=\"symptom\",device=\"{device}\",rule=\"stuck\"}} 0\n");
         assert!(text.contains(&line), "{device} in\n{text}");
     }
+    assert!(!text.contains("confidence=\"certain\""), "nobody can be that sure");
     assert!(!text.contains("double_process"), "a rule that is not armed is absent");
-    metrics.unknown_device().violation("stuck", "likely");
-    let line = "{confidence=\"likely\",device=\"~unknown\",rule=\"stuck\"} 1\n";
+    metrics.unknown_device().violation("stuck", "symptom");
+    let line = "{confidence=\"symptom\",device=\"~unknown\",rule=\"stuck\"} 1\n";
     assert!(metrics.encode().contains(line));
 }
 
@@ -116,7 +117,7 @@ fn names_beyond_a_bound_or_twice_are_refused() {
 fn text_is_that_of_the_crates_own_encoder() {
     let metrics = new_metrics();
     Scope::ALL.into_iter().for_each(|scope| metrics.observing(scope));
-    metrics.arm_rule("stuck");
+    metrics.arm_rule("stuck", &["symptom"]);
     metrics.set_devices(&[device("vda1", "a\\b\"c\nd")]);
     metrics.set_in_flight("queued", 1 << 53, Some(Nanos(1_234_567_891)));
     for device in [metrics.device(VDA1, Some("vda1")), metrics.unknown_device()] {

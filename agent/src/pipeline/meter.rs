@@ -237,7 +237,7 @@ impl Meter {
 
     pub(super) fn arm(&self, rule: Rule, detectors: &Detectors) {
         if detectors.is_armed(rule) {
-            self.metrics.arm_rule(rule.label());
+            self.metrics.arm_rule(rule.label(), rule.confidences());
         } else {
             self.metrics.disarm_rule(rule.label());
         }

@@ -9,7 +9,7 @@ use endiod_wire::wire::{self, Header, Record, bytes_of, config_key};
 
 use crate::{
     clock,
-    event::{Cpu, DevId, LeftOut, Name, ProbeId},
+    event::{Cpu, DevId, LeftOut, Name, Nanos, ProbeId},
     limits,
 };
 
@@ -20,6 +20,8 @@ pub struct Opening {
     pub hash_key: u64,
     /// Most io_ends that are followed at once, at most [`limits::IO_ENDS_MAX`].
     pub io_ends_max: usize,
+    /// Age in one state from which an object is told as stuck; zero: never.
+    pub stuck_after: Nanos,
 }
 
 /// Writes the agent's records, numbered on their own.
@@ -61,6 +63,7 @@ impl OwnRecords {
         ] {
             self.config(key, bound as u64, deliver);
         }
+        self.config(config_key::STUCK_AFTER_NS, opening.stuck_after.0, deliver);
     }
 
     /// The host; a stream's first record.

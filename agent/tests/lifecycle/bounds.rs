@@ -35,6 +35,8 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("conversion_error_hidden.trace", &[ProgramBound::LiveIoEnds, ProgramBound::OpenFsyncs]),
     ("unpinned_inode_destroyed.trace", &[ProgramBound::LiveIoEnds]),
     ("unpinned_inode_queued.trace", &[ProgramBound::LiveIoEnds]),
+    ("stuck_conversion.trace", &[ProgramBound::LiveIoEnds, ProgramBound::ListWalk]),
+    ("raw_tp_stuck.trace", &[ProgramBound::LiveIoEnds, ProgramBound::ListWalk]),
     ("raw_tp_unpinned_inode.trace", &[ProgramBound::LiveIoEnds, ProgramBound::ListWalk]),
 ];
 

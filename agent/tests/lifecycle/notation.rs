@@ -225,6 +225,7 @@ fn agent_body(args: &Args<'_>) -> Option<Body> {
             let total = |bound: ProgramBound| args.number(bound.label());
             Body::ProgramLoss { left_out: LeftOut(ProgramBound::ALL.map(total)) }
         }
+        "stuck_after" => Body::Config { key: config_key::STUCK_AFTER_NS, value: args.number("ns") },
         "probe" => Body::Attach { probe, backend: Some(Backend::Fentry), failed: false },
         "detach" => Body::Detach { probe },
         _ => return None,

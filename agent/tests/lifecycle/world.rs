@@ -369,7 +369,8 @@ impl World {
                 | Act::Listed
                 | Act::FsyncReturned
                 | Act::InodeDestroyed
-                | Act::Requeue => {
+                | Act::Requeue
+                | Act::Lingers => {
                     unreachable!("no function of this world does it")
                 }
             },

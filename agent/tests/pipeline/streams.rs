@@ -2,7 +2,7 @@
 //! taken for part of the new.
 
 use endiod::{
-    event::{ProbeId, ProgramBound},
+    event::{Nanos, ProbeId, ProgramBound},
     metrics::Metrics,
     pipeline::{Pipeline, names},
     report::Summary,
@@ -11,7 +11,7 @@ use endiod::{
 
 use crate::stream::Stream;
 
-const OPENING: Opening = Opening { hash_key: 7, io_ends_max: 4 };
+const OPENING: Opening = Opening { hash_key: 7, io_ends_max: 4, stuck_after: Nanos(5_000_000_000) };
 
 fn summary(streams: &[Stream]) -> (Summary, String) {
     let metrics = Metrics::new(names()).unwrap();
