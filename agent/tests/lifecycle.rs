@@ -16,6 +16,8 @@ mod bounds;
 mod cores;
 #[path = "lifecycle/crimes.rs"]
 mod crimes;
+#[path = "lifecycle/late_frees.rs"]
+mod late_frees;
 #[path = "lifecycle/notation.rs"]
 mod notation;
 #[path = "lifecycle/world.rs"]

@@ -36,10 +36,20 @@ pub(crate) static OPEN_DIRECT_IOS: HashMap<u32, u64> =
 #[map]
 pub(crate) static RELEASING: HashMap<u32, u64> = HashMap::with_max_entries(RELEASING_MAX, 0);
 
-/// Live io_ends, where the slab tracepoints watch: bits of `probes/slab.rs`. Full: the newcomer's release
-/// is not seen, and counted.
+/// Live io_ends, where the slab tracepoints watch. Full: the newcomer's release is not seen, and
+/// counted.
 #[map]
-pub(crate) static LIVE_IO_ENDS: HashMap<u64, u64> = HashMap::with_max_entries(LIVE_IO_ENDS_MAX, 0);
+pub(crate) static LIVE_IO_ENDS: HashMap<u64, Live> = HashMap::with_max_entries(LIVE_IO_ENDS_MAX, 0);
+
+/// The value of [`LIVE_IO_ENDS`]. Two words, because two CPUs may write one each at the same time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Live {
+    /// 1 once its inode was told.
+    pub(crate) told: u32,
+    /// 1 while the free of its address's last owner is still to come.
+    pub(crate) free_owed: u32,
+}
 
 /// What the slab tracepoints know, one entry; never full.
 #[map]

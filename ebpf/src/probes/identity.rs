@@ -10,13 +10,16 @@ use endiod_wire::{
 
 use super::{
     seen::{bio_attached, bio_attached_unless_told, identify},
-    slab::{NO_EXIST, TOLD},
+    slab::NO_EXIST,
 };
 use crate::{
     emit::{count_left_out, emit},
     kernel::{layout_is_assumed, read_at, read_image},
-    maps::{LIVE_IO_ENDS, SLAB},
+    maps::{LIVE_IO_ENDS, Live, SLAB},
 };
+
+/// Of an io_end that was not there when its inode was told.
+const TOLD: Live = Live { told: 1, free_owed: 0 };
 
 /// `submit_bio` of a bio, of whatever file system.
 #[inline(always)]
@@ -48,9 +51,9 @@ pub(super) fn tell_inode(io_end: u64) {
     if watched {
         match LIVE_IO_ENDS.get_ptr_mut(io_end) {
             // SAFETY: the value is live as long as the io_end; one task submits its bios.
-            Some(state) if unsafe { *state } & TOLD != 0 => return,
+            Some(live) if unsafe { (*live).told } != 0 => return,
             // SAFETY: as above.
-            Some(state) => unsafe { *state |= TOLD },
+            Some(live) => unsafe { (*live).told = 1 },
             // Born before we looked, or when there was no room.
             None if LIVE_IO_ENDS.insert(io_end, TOLD, NO_EXIST).is_ok() => {}
             None => count_left_out(bound::LIVE_IO_ENDS),

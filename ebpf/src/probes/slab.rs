@@ -5,7 +5,19 @@
 //! A cache may be shared with other objects of that size, so the table decides in the end.
 //!
 //! Where the tracepoint has no cache it may come after the memory was given back (`mm/slub.c`, 5.10):
-//! then no image is read, and another CPU may have made the next io_end of it already.
+//! then no image is read, and another CPU may have made the next io_end of it already. The birth then tells
+//! the release and owes a free, which is let pass:
+//!
+//! ```text
+//!  absent ──birth──► alive ──birth (tells the release)──► alive, a free is owed
+//!     ▲                │ ▲                                         │
+//!     └─free (tells)───┘ └────────────────free────────────────────┘
+//! ```
+//!
+//! The debt must never be written to an entry that was looked up before: the other CPU may have taken it
+//! out meanwhile and given its memory to another io_end, whose free would be let pass, and so would that of
+//! everybody after it. It is an update by key. What can still race tells a release too early or twice, and
+//! the address is right again with its next free (`agent/tests/lifecycle/late_frees.rs`).
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{IoEndBirth, IoEndImage, Release, bound};
@@ -14,15 +26,13 @@ use super::seen::{fill, identify};
 use crate::{
     emit::{count_left_out, emit},
     kernel::{EXT4_INIT_IO_END, EXT4_INIT_IO_END_LEN, KMEM_ALLOC_CACHE, KMEM_FREE_CACHE},
-    maps::{LIVE_IO_ENDS, SLAB},
+    maps::{LIVE_IO_ENDS, Live, SLAB},
 };
 
-/// Its inode was told.
-pub(crate) const TOLD: u64 = 1;
-/// The free of its address's last owner is still to come.
-const FREE_OWED: u64 = 1 << 1;
 /// `BPF_NOEXIST`: an insert that changes no entry.
 pub(crate) const NO_EXIST: u64 = 1;
+/// `BPF_EXIST`: an insert that makes none.
+const EXIST: u64 = 2;
 
 /// `(call_site, ptr, …)`: the allocation in `ext4_init_io_end`.
 #[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
@@ -61,17 +71,14 @@ fn tp_kmem_cache_free(ctx: RawTracePointContext) -> i32 {
         }
     }
     let io_end: u64 = ctx.arg(1);
-    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else { return 0 };
-    // SAFETY: the memory of a map's value stays a map's value. Before 5.12, where the free comes late, a
-    // birth at this address may race with this: then one of the two releases is told twice or not at
-    // all, and the rules take neither for a crime.
-    let owed = unsafe { *state } & FREE_OWED != 0;
-    if owed {
-        // SAFETY: as above.
-        unsafe { *state &= !FREE_OWED };
+    let Some(live) = LIVE_IO_ENDS.get_ptr_mut(io_end) else { return 0 };
+    // SAFETY: the memory of a map's value stays a map's value.
+    if unsafe { (*live).free_owed } != 0 {
+        // SAFETY: as above. Should the entry be another's by now, its next release is told too early.
+        unsafe { (*live).free_owed = 0 };
         return 0;
     }
-    // It is there, we just saw it.
+    // A birth that takes the address over just now tells this release too, if its own comes before this.
     let _ = LIVE_IO_ENDS.remove(io_end);
     emit(|record: &mut Release| {
         if KMEM_FREE_CACHE.load() == 1 {
@@ -108,19 +115,21 @@ pub(super) fn register(io_end: u64) {
     if unsafe { (*slab).frees_watched } == 0 {
         return;
     }
-    if LIVE_IO_ENDS.insert(io_end, 0, NO_EXIST).is_ok() {
+    let newborn = Live { told: 0, free_owed: 0 };
+    if LIVE_IO_ENDS.insert(io_end, newborn, NO_EXIST).is_ok() {
         return;
     }
-    let Some(state) = LIVE_IO_ENDS.get_ptr_mut(io_end) else {
-        return count_left_out(bound::LIVE_IO_ENDS);
-    };
-    if cfg!(feature = "lanes") {
-        // Kernels that skip no hit: the free is late, so it is told here and skipped when it comes.
-        emit(|record: &mut Release| without_image(record, io_end));
-        // SAFETY: the memory of a map's value stays a map's value; for the race see the free.
-        unsafe { *state = FREE_OWED };
-    } else {
-        // SAFETY: its address has one owner. The free was skipped: whoever lived here before is gone.
-        unsafe { *state = 0 };
+    // On kernels that skip no hit the free is late, so it is told here and skipped when it comes; on others
+    // it was skipped. Whoever lived here before is gone.
+    let heir = Live { free_owed: u32::from(cfg!(feature = "lanes")), ..newborn };
+    if LIVE_IO_ENDS.insert(io_end, heir, EXIST).is_ok() {
+        if cfg!(feature = "lanes") {
+            emit(|record: &mut Release| without_image(record, io_end));
+        }
+        return;
+    }
+    // The free came just now, or there was no room.
+    if LIVE_IO_ENDS.insert(io_end, newborn, NO_EXIST).is_err() {
+        count_left_out(bound::LIVE_IO_ENDS);
     }
 }
