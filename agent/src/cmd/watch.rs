@@ -8,13 +8,15 @@
 //!
 //! Where ext4 is a module, attaching and detaching are part of the watch (`watch/presence.rs`): it
 //! waits for the first mount, and after the last unmount it lets go of the module and waits again. Each
-//! attachment is a stream of its own that begins with a HOST: everything is looked up afresh, records
-//! are numbered anew. So is each wait, which has the seconds and nothing else.
+//! attachment, made beside the watch (`watch/attaching.rs`), is a stream of its own that begins with a
+//! HOST: everything is looked up afresh, records are numbered anew. So is each wait, which has the seconds
+//! and nothing else.
 //!
 //! One task drains the ring and runs the pipeline. Every record goes to the tape, if there is one, to
 //! the flight recorder and to the pipeline, in this order and no other, so that a replay of the tape
 //! ends in the same summary. Findings are said at the TICK that confirms them.
 
+mod attaching;
 mod presence;
 mod readiness;
 mod source;
@@ -49,6 +51,7 @@ use tokio::{
 };
 
 use super::{keep::Keeper, record::Tape};
+use attaching::{Attaching, opened};
 use presence::{Presence, Turn};
 pub(crate) use readiness::Readiness;
 use source::Source;
@@ -122,6 +125,8 @@ pub(crate) struct Watch {
     /// The source while nothing is attached, as it begins.
     waiting: Waiting,
     presence: Presence,
+    /// A late attach, which takes its time in a thread of its own.
+    attaching: Option<Attaching>,
     opening: Opening,
     takers: Takers,
     devices: DeviceReader,
@@ -152,6 +157,7 @@ impl Watch {
             source,
             waiting,
             presence,
+            attaching: None,
             opening,
             takers: Takers { tape, keeper, pipeline: Pipeline::new(setup.metrics.clone()) },
             setup,
@@ -163,24 +169,33 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Attaches or detaches if it is time to.
+    /// Begins to attach, or detaches, if it is time to.
     fn look(&mut self) {
+        if self.attaching.is_some() {
+            return;
+        }
         let begun = Instant::now();
         match self.presence.look(self.setup.presence()) {
             Turn::Stay => {}
-            Turn::Attach => match self.setup.open() {
-                Ok(source) => {
-                    log::info!("an ext4 is mounted: attached in {:?}", begun.elapsed());
-                    self.source = Source::Kernel(Box::new(source));
-                    self.begin_stream();
-                }
-                Err(error) => self.not_attached(&error),
-            },
+            Turn::Attach => self.attaching = Some(Attaching::begin(&self.setup)),
             Turn::Detach => {
                 self.close();
                 log::info!("the last ext4 is unmounted: detached in {:?}", begun.elapsed());
                 self.begin_stream();
             }
+        }
+    }
+
+    /// The late attach has come to its end.
+    fn attached(&mut self, opened: Result<KernelSource, KernelError>) {
+        let Some(attaching) = self.attaching.take() else { return };
+        match opened {
+            Ok(source) => {
+                log::info!("an ext4 is mounted: attached in {:?}", attaching.elapsed());
+                self.source = Source::Kernel(Box::new(source));
+                self.begin_stream();
+            }
+            Err(error) => self.not_attached(&error),
         }
     }
 
@@ -280,6 +295,7 @@ impl Watch {
                     // Its drain is bounded as well, and nobody wakes us for what it left.
                     more = true;
                 }
+                opened = opened(&mut self.attaching) => self.attached(opened?),
                 () = std::future::ready(()), if more => more = self.drain(),
                 readable = self.source.readable() => {
                     readable.context("cannot wait for the ring")?;
@@ -350,7 +366,11 @@ impl Watch {
     }
 
     /// Detaches, takes what is left, and tells it all; the tape has the whole stream.
-    pub(crate) async fn finish(self) -> (Summary, Option<Tape>) {
+    pub(crate) async fn finish(mut self) -> (Summary, Option<Tape>) {
+        if self.attaching.is_some() {
+            // It ends by itself, and lets go of what it attached.
+            drop(opened(&mut self.attaching).await);
+        }
         let Watch { source, mut takers, .. } = self;
         source.close(&mut |record| takers.take(record));
         let Takers { tape, mut keeper, mut pipeline } = takers;

@@ -24,7 +24,7 @@ mod syscall;
 mod tracepoints;
 mod types;
 
-use std::{io, os::fd::AsRawFd};
+use std::{io, os::fd::AsRawFd, thread, time::Duration};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
 use endiod_wire::wire::{self, backend, config_key};
@@ -58,6 +58,9 @@ pub const OLDEST: (u32, u32) = (5, 10);
 
 /// What the ring puts before a record (`BPF_RINGBUF_HDR_SZ`), bytes.
 const RING_HEADER_LEN: usize = 8;
+
+/// How long records may wait in the ring while programs are detached.
+const CLOSING_DRAIN_DELAY: Duration = Duration::from_millis(5);
 
 /// Sizes of what the programs hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,17 +173,11 @@ impl KernelSource {
         Ok(())
     }
 
-    /// Delivers what the ring holds, at most as much as fits into it: producers that keep up must not
-    /// keep us here for ever. Whether there may be more, of which nobody will wake us.
+    /// Delivers what the ring holds, at most as much as fits into it. Whether there may be more, of which
+    /// nobody will wake us.
     pub fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
         let size_bytes = self.ring_bytes as usize;
-        let mut used_bytes = 0;
-        while used_bytes < size_bytes {
-            let Some(record) = self.ring.get_mut().next() else { break };
-            // As the ring accounts for it: a header, and whole words.
-            used_bytes += RING_HEADER_LEN + record.len().next_multiple_of(8);
-            deliver(&record);
-        }
+        let used_bytes = drain(self.ring.get_mut(), size_bytes, deliver);
         self.used_bytes_max = self.used_bytes_max.max(used_bytes.min(size_bytes));
         used_bytes >= size_bytes
     }
@@ -224,12 +221,23 @@ impl KernelSource {
 
     /// Closes the last epoch, detaches every program, delivers what they still wrote. Programs go one
     /// by one, so no TICK follows: what the last ones saw alone must not be taken for the whole.
+    ///
+    /// Each waits for the kernel to be through with its program, for a second or more in all, and the
+    /// others write meanwhile: the ring is drained beside it.
     pub fn close(mut self, deliver: &mut dyn FnMut(&[u8])) {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let KernelSource { ebpf, modules, kprobes, verdicts, .. } = &mut self;
-        let detached = attach::detach_all(ebpf, modules, kprobes, verdicts);
+        let KernelSource { ebpf, modules, kprobes, verdicts, ring, ring_bytes, .. } = &mut self;
+        let size_bytes = *ring_bytes as usize;
+        let detached = thread::scope(|scope| {
+            let detaching = scope.spawn(|| attach::detach_all(ebpf, modules, kprobes, verdicts));
+            while !detaching.is_finished() {
+                drain(ring.get_mut(), size_bytes, deliver);
+                thread::sleep(CLOSING_DRAIN_DELAY);
+            }
+            detaching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
         while self.drain(deliver) {}
         if let Err(error) = self.totals(deliver) {
             log::error!("{error}: the summary's last losses are missing");
@@ -266,6 +274,23 @@ impl KernelSource {
     pub fn take_used_bytes_max(&mut self) -> usize {
         std::mem::take(&mut self.used_bytes_max)
     }
+}
+
+/// Delivers what the ring holds, at most as much as fits into it: producers that keep up must not keep us
+/// here for ever. How much that was.
+fn drain(
+    ring: &mut RingBuf<aya::maps::MapData>,
+    size_bytes: usize,
+    deliver: &mut dyn FnMut(&[u8]),
+) -> usize {
+    let mut used_bytes = 0;
+    while used_bytes < size_bytes {
+        let Some(record) = ring.next() else { break };
+        // As the ring accounts for it: a header, and whole words.
+        used_bytes += RING_HEADER_LEN + record.len().next_multiple_of(8);
+        deliver(&record);
+    }
+    used_bytes
 }
 
 /// What keeps this kernel from ever being watched by this process; to be asked before waiting for

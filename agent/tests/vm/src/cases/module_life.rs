@@ -74,9 +74,11 @@ fn two_lives(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> 
         wait_until(&agent, "waiting for the first ext4 mount")?;
         ensure!(attached(&agent)? == 0.0, "a probe is shown as attached before the {life} mount");
         insert_module()?;
+        let ticks = ticks(&agent)?;
         mount()?;
         let took = wait_until(&agent, "ok")?;
         facts.insert(format!("{life}_attach_ms"), millis(took));
+        went_on(&agent, ticks, took)?;
         let probes = attached(&agent)?;
         facts.insert(format!("{life}_attached"), (probes as u64).into());
         ensure!(probes >= watched.probes_min, "only {probes} probes are attached");
@@ -113,6 +115,22 @@ fn wait_until(agent: &Agent, state: &str) -> Result<Duration> {
         ensure!(start.elapsed() < PATIENCE, "/readyz says {status} {said:?} and not {state:?}");
         std::thread::yield_now();
     }
+}
+
+/// Seconds that the stream has counted.
+fn ticks(agent: &Agent) -> Result<f64> {
+    let (_, scrape) = http::get(agent.addr(), "/metrics")?;
+    let ticks: Vec<_> = scrape.lines().filter(|line| line.contains("kind=\"tick\"")).collect();
+    Ok(http::sum(&ticks.join("\n"), "endiod_events_total"))
+}
+
+/// The seconds were counted while the probes were attached, but for those before it began and, on a busy
+/// machine, some between.
+fn went_on(agent: &Agent, before: f64, took: Duration) -> Result<()> {
+    let counted = ticks(agent)? - before;
+    let due = (took.as_secs_f64() - 2.0) / 2.0;
+    ensure!(counted >= due, "{counted} seconds were counted while attaching took {took:?}");
+    Ok(())
 }
 
 /// How many probes the scrape shows as attached.

@@ -1,11 +1,20 @@
 //! However the agent ends, the kernel is as it was.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use aya::programs::loaded_programs;
 
-use crate::{Facts, Guest, agent::Agent};
+use super::conservation::{check_stream, settled_scrape};
+use crate::{
+    Facts, Guest,
+    agent::{Agent, Ended},
+    http,
+    workload::{make_room, stress},
+};
 
 /// Programs in the kernel now.
 pub(super) fn programs() -> usize {
@@ -45,4 +54,50 @@ pub(crate) fn killed_leaves_nothing(_guest: &Guest, facts: &mut Facts) -> Result
     let (status, _, _) = agent.signal(libc::SIGKILL)?;
     ensure!(!status.success(), "SIGKILL was survived");
     drained_to(before)
+}
+
+/// A ring that the load fills many times while the programs are taken away, and never between two looks.
+const RING_BYTES: &str = "65536";
+/// More records than it holds: none is shorter, its header in the ring included.
+const RING_RECORDS: f64 = 65_536.0 / 48.0;
+
+/// Programs go one by one, each when the kernel is through with it, and the others go on writing: what they
+/// write is taken out of the ring meanwhile.
+pub(crate) fn under_load(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    make_room()?;
+    let agent = Agent::start(&["--ring-bytes", RING_BYTES])?;
+    let over = AtomicBool::new(false);
+    let (taken, took, ended) = std::thread::scope(|scope| -> Result<_> {
+        let load = scope.spawn(|| write_until(&over));
+        let ended = (|| {
+            let taken = http::sum(&settled_scrape(&agent)?, "endiod_events_total");
+            let begun = Instant::now();
+            Ok((taken, begun, agent.stop(guest, "stop_under_load")?))
+        })();
+        over.store(true, Relaxed);
+        load.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+        ended.map(|(taken, begun, ended): (f64, Instant, Ended)| (taken, begun.elapsed(), ended))
+    })?;
+    let Ended { summary, .. } = ended;
+    let events: u64 = summary.stream.events.values().sum();
+    let meanwhile = events as f64 - taken;
+    facts.insert("seconds".into(), took.as_secs_f64().into());
+    facts.insert("records meanwhile".into(), meanwhile.into());
+    facts.insert("lost".into(), summary.dropped().into());
+    check_stream(&summary)?;
+    ensure!(
+        meanwhile > RING_RECORDS,
+        "{meanwhile} records in {took:?} find room in the ring, so this proves nothing"
+    );
+    ensure!(summary.dropped() == 0, "{} records were lost", summary.dropped());
+    ensure!(summary.findings.is_empty(), "accused while detaching: {:?}", summary.findings);
+    Ok(())
+}
+
+/// Four writers that wait for each write, again and again.
+fn write_until(over: &AtomicBool) -> Result<()> {
+    while !over.load(Relaxed) {
+        stress("stop-load", &["--buffered", "-t", "4", "-s", "2", "-S", "-o", "2"])?;
+    }
+    Ok(())
 }
