@@ -91,6 +91,9 @@ const ROWS: &[Row] = &[
     missed("flag_released", "no snapshot is taken after the release: a watchpoint's"),
 ];
 
+/// The cores see most crimes: a finding of theirs is never one too many.
+const BESIDE_ALL: &str = "oracle_divergence";
+
 impl Row {
     fn of(crime: &str) -> Row {
         let known = ROWS.iter().find(|row| row.crime == crime);
@@ -266,7 +269,8 @@ fn judge(crimes: &[(String, String)], fates: &join::Joined, summary: &Summary) -
             wrong.push(format!("{crime}: none of {} found by {rule}", of.len()));
         }
         for other in of.iter().flat_map(|fate| &fate.rules) {
-            if other != rule && !row.beside.contains(&other.as_str()) {
+            let expected = other == rule || other == BESIDE_ALL;
+            if !expected && !row.beside.contains(&other.as_str()) {
                 wrong.push(format!("{crime} was found by {other} as well"));
             }
         }
