@@ -12,8 +12,8 @@ use endiod::{
 };
 
 use crate::cmd::{
-    explain::ExplainArgs, keep::KeepArgs, record::RecordArgs, replay::ReplayArgs,
-    simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
+    explain::ExplainArgs, export::ExportArgs, keep::KeepArgs, record::RecordArgs,
+    replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
 };
 
 /// A day: nobody waits longer to be told.
@@ -50,6 +50,8 @@ pub(crate) enum Verb {
     Replay(ReplayArgs),
     /// Draws the story of one io_end of a recording: who did what in which order, and what it means
     Explain(ExplainArgs),
+    /// Writes a recording for other tools: a Perfetto trace, or JSON lines
+    Export(ExportArgs),
     /// A seeded world of a simulated protocol, as a stream, with faults on demand
     Simulate(SimulateArgs),
     /// Explores every interleaving of the reference cores in small worlds

@@ -46,6 +46,7 @@ pub mod detect;
 pub mod devices;
 pub mod doctor;
 pub mod event;
+pub mod export;
 pub mod finding;
 pub mod generation;
 pub mod host;

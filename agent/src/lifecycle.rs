@@ -57,7 +57,7 @@ pub use direct_io::{DirectIoDone, DirectIoRefused};
 pub use fsync::FsyncDone;
 pub use gap::{Gap, Gaps, Irregular};
 pub use history::{Told, ToldImage};
-pub use io_end::{IoEnd, IoEndId, Phases};
+pub use io_end::{IoEnd, IoEndId, Phases, Times};
 pub use lingering::{Halt, Lingering, Waiter};
 pub use model::{COUNT_SANE_MAX, FLAG_FAILED, FLAG_UNWRITTEN};
 pub use snapshots::{Flag, Snapshots};

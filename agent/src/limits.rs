@@ -74,6 +74,7 @@ limits! {
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Forty times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";
     FAILED_CONVERSIONS_MAX, "failed_conversions_max" = 64, "io_ends whose conversion failed and of which no fsync spoke yet; an ext4 that fails often is shut down or read-only soon.", "none: the oldest is forgotten, as the rule states";
     STORY_STEPS_MAX, "story_steps_max" = 4_096, "Steps of one io_end that `endiod explain` tells: an io_end of 1,000 bios has 3,000.", "left_out of the story: the steps in the middle are counted";
+    CALL_PHASES_MAX, "call_phases_max" = 64, "Phases of one fsync that an export tells one by one; a call has four, a fast commit a few more.", "phases_left_out of the call";
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
     TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
     TASK_NAMES_PER_TICK_MAX, "task_names_per_tick_max" = 64, "Files of /proc that are read in a second for the names of tasks.", "none: the other tasks are named in the next seconds, if they still act";

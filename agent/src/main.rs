@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         cli::Verb::Record(args) => cmd::record::run(&args),
         cli::Verb::Replay(args) => cmd::replay::run(&args),
         cli::Verb::Explain(args) => cmd::explain::run(&args),
+        cli::Verb::Export(args) => cmd::export::run(&args),
         cli::Verb::Simulate(args) => cmd::simulate::run(&args),
         cli::Verb::Verify(args) => cmd::verify::run(&args),
         cli::Verb::Stress(args) => cmd::stress::run(&args),

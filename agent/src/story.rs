@@ -28,9 +28,11 @@ use serde::Serialize;
 use crate::finding::Finding;
 
 pub use collect::Collector;
+pub(crate) use collect::gap_labels;
 pub use meaning::meaning;
 pub use picture::WIDTH;
 pub use seek::{Listed, NotThere, Seeker, edit_distance};
+pub(crate) use text::printable;
 
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -135,7 +137,8 @@ pub struct Step {
     pub count: Option<u32>,
     /// Whether it was on the inode's list, if that was read.
     pub listed: Option<bool>,
-    /// `i_completed_io_lock` on this path, as the source has it: `takes`, `took`, `no`.
+    /// `i_completed_io_lock` on this path, as the source has it: `takes`, `took`, `no`; where its word was
+    /// read `held` or `free`.
     pub lock: Option<&'static str>,
     /// Whether the actor is inside of a claim or a worker run from here to its end.
     pub inside: bool,

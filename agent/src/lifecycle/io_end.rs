@@ -38,6 +38,17 @@ pub struct Phases {
     pub total: Option<Nanos>,
 }
 
+/// Moments of a life that phases begin at. `None`: not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// The first bio was attached.
+    pub first_attach: Option<Nanos>,
+    /// The last reference was dropped, or it was first seen on a list.
+    pub last_put: Option<Nanos>,
+    /// It was claimed.
+    pub claim: Option<Nanos>,
+}
+
 /// One incarnation.
 #[derive(Clone, Copy)]
 pub struct IoEnd {
@@ -298,6 +309,16 @@ impl IoEnd {
             ),
             convert: between(at(self.claim_at), release),
             total: between(Some(self.born), release),
+        }
+    }
+
+    /// When its phases began.
+    pub fn times(&self) -> Times {
+        let at = |since: Since| since.get(self.born);
+        Times {
+            first_attach: at(self.first_attach_at),
+            last_put: at(self.final_at),
+            claim: at(self.claim_at),
         }
     }
 

@@ -6,6 +6,7 @@ mod kernel;
 mod lanes;
 mod native;
 mod page;
+mod perfetto;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -34,6 +35,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     let mut host = host_tests(workspace, args.filter.as_deref())?;
     if args.filter.is_none() {
         host.add(without_programs(workspace));
+        host.add(perfetto::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
