@@ -87,6 +87,7 @@ const ROWS: &[Row] = &[
         "listed_silently",
         "a count of 0 with references left is taken for a put that was missed",
     ),
+    missed("extra_put", "a reference that was taken unseen is taken for a bio's"),
     missed("flag_rewritten", "no snapshot differs: a watchpoint's"),
     missed("flag_released", "no snapshot is taken after the release: a watchpoint's"),
 ];
