@@ -157,6 +157,9 @@ fn findings(fixture: &str) -> Vec<Value> {
                     ["witnesses", "raw_tp"] => {
                         witnesses = Witnesses::all_by(Backend::RawTracepoint);
                     }
+                    ["unknown", "NoOtherFlags"] => {
+                        detectors.know(Facts::ALL.with(Fact::NoOtherFlags, false));
+                    }
                     ["unknown", "FailedFlag"] => {
                         let facts = Facts::NONE.with(Fact::NoOtherFlags, true);
                         detectors.know(facts.with(Fact::AllBiosSeen, true));

@@ -1,14 +1,17 @@
-//! The flag is written while nobody may write it: the snapshot witness (5.10 to 7.3).
+//! The flag is written while nobody may write it: the snapshot witness (5.10 to 7.3), and the lock's (2012).
 //!
 //! ```text
 //!   F1   put that reads 1 ──flag──► claim, conversion, release        the same, or without UNWRITTEN
 //!                                                                     at the release
 //!        claim, conversion ──FAILED──► of which no bio failed         set by a stranger
+//!   2012 put back by its work, the lock's word is 0                   QUEUED is being set without it
 //! ```
 //!
 //! In these kernels no lock protects the flag: whoever holds a reference may set bits, and once the last
 //! one is dropped only the claimer may write, to clear UNWRITTEN. While it waits on the inode's list, and
-//! between claim and conversion, the flag must stay as it was. In 2012 the same was the lock's business.
+//! between claim and conversion, the flag must stay as it was. In 2012 the same was the lock's business: on
+//! the list, or claimed by the fsync path, the flag was written under `i_completed_io_lock`, but by the work
+//! that put an io_end back (fixed by 491caa43639a, 3.3). That is seen of the fixture `replica` alone.
 //!
 //! A store enters no function: the writer is not known, and the second party is whose probe saw the
 //! change. This rule must never say who wrote.
@@ -20,28 +23,48 @@ use crate::probes::Witness;
 pub(super) const DETECTOR: Detector = Detector {
     rule: Rule::UnlockedFlagWrite,
     claim: "the flag of an io_end was written by someone who had no right to",
-    ways: &[Way {
-        needs: &[
-            Need::any(Witness::Birth),
-            Need::function(Witness::BioEnd),
-            Need::function(Witness::Put),
-            Need::function(Witness::PutDefer),
-            Need::function(Witness::ConvertBegin),
-            Need::function(Witness::Release),
-            Need::fact(Fact::NoOtherFlags),
-        ],
-        fixture: "unlocked_flag_write_listed.trace",
-        check,
-    }],
+    ways: &[
+        Way {
+            needs: &[
+                Need::any(Witness::Birth),
+                Need::function(Witness::BioEnd),
+                Need::function(Witness::Put),
+                Need::function(Witness::PutDefer),
+                Need::function(Witness::ConvertBegin),
+                Need::function(Witness::Release),
+                Need::fact(Fact::NoOtherFlags),
+            ],
+            fixture: "unlocked_flag_write_listed.trace",
+            check,
+        },
+        Way {
+            needs: &[
+                Need::any(Witness::Birth),
+                Need::function(Witness::Requeue),
+                Need::function(Witness::Release),
+            ],
+            fixture: "unlocked_flag_write_requeue_2012.trace",
+            check: put_back,
+        },
+    ],
     despite: &[],
     sound: "a put that reads a count of 1 reads the flag in the same eight bytes, and holds the last \
             reference: no other holder is left who might set a bit, and the next legal write is the \
             claimer's, after the conversion. FAILED is set by ext4_end_bio alone, for a bio whose failure \
-            its own probe has read just before.",
+            its own probe has read just before. 2012: a lock whose word is 0 is held by nobody, so not by the work \
+            either, which is about to set QUEUED.",
     misses: "a write that puts back what was there, or is undone before the next probe; writes after the \
              release and between a last put that read 2 and the claim; on kernels before 6.15 a write \
-             between the worker's begin and the conversion is not told apart from one on the list",
+             between the worker's begin and the conversion is not told apart from one on the list; in the core of \
+             2012 a write while another holds the lock",
 };
+
+fn put_back(step: &IoEndStep<'_>) -> Option<Charge> {
+    if step.irregular != Some(Irregular::Unlocked) || step.before == State::Released {
+        return None;
+    }
+    charge("its work put it back and set QUEUED in its flag while nobody held the lock")
+}
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {
     let looks = matches!(step.act, Act::Claim | Act::ConvertBegin | Act::Release);

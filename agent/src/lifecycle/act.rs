@@ -111,7 +111,9 @@ impl<'a> Deed<'a> {
             Body::ConvertEnd { io_end, ret } => Deed::unseen(Act::ConvertEnd, *io_end, *ret),
             Body::Release(seen) => Deed::seen(Act::Release, seen, 0),
             Body::Listed { seen, .. } => Deed::seen(Act::Listed, seen, 0),
-            Body::Requeue { seen, .. } => Deed::seen(Act::Requeue, seen, 0),
+            Body::Requeue { seen, locked } => {
+                Deed::seen(Act::Requeue, seen, i64::from(*locked == Some(false)))
+            }
             _ => return None,
         })
     }

@@ -104,6 +104,8 @@ pub enum Irregular {
     ListedAgain,
     /// A bio of it ends that had ended before.
     EndedBefore,
+    /// Its work puts it back, and writes its flag, without the lock (2012).
+    Unlocked,
 }
 
 impl Irregular {
@@ -116,6 +118,7 @@ impl Irregular {
             Irregular::SecondConversion => "second_conversion",
             Irregular::ForeignClaim => "foreign_claim",
             Irregular::ListedAgain => "listed_again",
+            Irregular::Unlocked => "unlocked",
             Irregular::EndedBefore => "ended_before",
         }
     }

@@ -148,7 +148,7 @@ impl IoEnd {
             Act::PartDone | Act::BioDone => (Move::PartDone, None),
             Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => (Move::PassBy, None),
             Act::Listed => self.listed(input, now),
-            Act::Requeue => (Move::Requeue, None),
+            Act::Requeue => (Move::Requeue, (input.ret != 0).then_some(Irregular::Unlocked)),
             Act::Put | Act::PutDefer => self.put(input, now),
             Act::Claim | Act::ConvertBegin => self.claim_or_convert(input, now),
             Act::ConvertEnd => {

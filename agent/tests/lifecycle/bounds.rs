@@ -25,6 +25,7 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("lost_flag_update_failed.trace", &[ProgramBound::LiveIoEnds]),
     ("lost_flag_update_unwritten.trace", &[ProgramBound::LiveIoEnds]),
     ("unlocked_flag_write_listed.trace", &[ProgramBound::LiveIoEnds]),
+    ("unlocked_flag_write_requeue_2012.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_after_failed_write.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_after_failed_bio.trace", &[ProgramBound::LiveIoEnds]),
     ("leaked_handle_released.trace", &[ProgramBound::LiveIoEnds]),

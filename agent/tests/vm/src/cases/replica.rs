@@ -168,7 +168,7 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
         ("masked", sum.masked),
         ("requeues", total.requeues),
         ("diverged", diverged),
-        ("named_unlocked", sum.unlocked),
+        ("unlocked", sum.unlocked),
     ] {
         facts.insert(format!("{name}_{fact}"), value.into());
     }

@@ -12,7 +12,12 @@
 //! time, on the newborn: that is said of the same address. A work that puts its io_end back outside of the
 //! lock is a breach of its own, of which the module tells nothing but that its core does so.
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::BufReader,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use endiod::{
@@ -28,6 +33,10 @@ use super::module::Race;
 /// Longest conversion that can still be on its way when its io_end was freed: eight times 100 µs asked
 /// for, and what a busy guest makes of it.
 const CONVERSION_MAX_NS: u64 = 500_000_000;
+
+/// The rules that say nothing of who was freed in use.
+const UNLOCKED: &str = "unlocked_flag_write";
+const DIVERGENCE: &str = "oracle_divergence";
 
 /// What the oracle calls a work that puts its io_end back so.
 const OUTSIDE_OF_THE_LOCK: &str = "no run with requeue outside of the lock of";
@@ -58,7 +67,7 @@ pub(super) struct Joined {
     pub(super) of_newborns: u64,
     /// Races of which nothing was said because the object had diverged before, when it was put back.
     pub(super) masked: u64,
-    /// Objects, of those that the summary names, that were put back outside of the lock.
+    /// Objects that were put back outside of the lock, as a rule found.
     pub(super) unlocked: u64,
 }
 
@@ -110,8 +119,9 @@ impl Told {
             summary.divergences.iter().partition(|text| text.contains(OUTSIDE_OF_THE_LOCK));
         let unlocked: Vec<_> = unlocked.into_iter().filter_map(|text| object(text)).collect();
         let diverged: Vec<_> = diverged.into_iter().filter_map(|text| object(text)).collect();
-        joined.unlocked = unlocked.len() as u64;
-        let accused = objects_of_findings(summary)?;
+        joined.unlocked = objects_of(summary, |rule| rule == UNLOCKED)?.len() as u64;
+        // What the oracle says is in the divergences.
+        let accused = objects_of(summary, |rule| rule != UNLOCKED && rule != DIVERGENCE)?;
         for race in races {
             let (id, life) = self.victim(race).with_context(|| format!("{race:?}: no life"))?;
             let is_accused = accused.contains(&id);
@@ -162,8 +172,10 @@ fn object(divergence: &str) -> Option<&str> {
     divergence.split_ascii_whitespace().find(|word| word.contains('@'))?.strip_suffix(',')
 }
 
-fn objects_of_findings(summary: &Summary) -> Result<Vec<String>> {
-    let objects = summary.findings.iter().map(|finding| finding["object"].as_str());
-    let objects: Option<Vec<_>> = objects.map(|object| object.map(str::to_owned)).collect();
-    objects.context("a finding without an object")
+/// Objects of the findings of some rules, each once.
+fn objects_of(summary: &Summary, of: impl Fn(&str) -> bool) -> Result<BTreeSet<String>> {
+    let found = summary.findings.iter();
+    let found = found.filter(|finding| finding["rule"].as_str().is_some_and(&of));
+    let objects = found.map(|finding| finding["object"].as_str().map(str::to_owned));
+    objects.collect::<Option<_>>().context("a finding without an object")
 }
