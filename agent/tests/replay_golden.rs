@@ -1,4 +1,5 @@
-//! Every recording under `tests/data/recordings` replays to the summary beside it, byte for byte.
+//! Every recording under `tests/data/recordings`, and of the replica's bugs under `tests/data/replica`, replays
+//! to the summary beside it, byte for byte.
 //!
 //! `ENDIOD_UPDATE=1` writes the summaries anew; read the difference before it is kept.
 
@@ -16,7 +17,11 @@ use endiod::{report::Summary, source::trace::Reader};
 const RECORDING_BYTES_MAX: u64 = 400 << 10;
 
 fn recordings() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
+    recordings_in("recordings")
+}
+
+fn recordings_in(dir: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(dir);
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     let mut recordings: Vec<PathBuf> =
         files.filter(|path| path.extension().is_some_and(|it| it == "endiod")).collect();
@@ -50,7 +55,8 @@ fn check(path: &Path) -> Result<(), String> {
 
 #[test]
 fn every_recording_replays_to_the_summary_beside_it() {
-    let failures: Vec<String> = recordings().iter().filter_map(|it| check(it).err()).collect();
+    let all = recordings().into_iter().chain(recordings_in("replica"));
+    let failures: Vec<String> = all.filter_map(|it| check(&it).err()).collect();
     assert!(
         failures.is_empty(),
         "{}\nafter reading the difference: ENDIOD_UPDATE=1 cargo test -p endiod --test replay_golden",
@@ -98,4 +104,28 @@ fn a_file_of_format_version_1_is_still_read() {
     let (exit, told) = replay(&path);
     assert_eq!(exit, Some(1), "it holds a crime: {told}");
     assert!(told.contains("\"rule\":\"double_process\""), "{told}");
+}
+
+/// Both bugs of 2012, as the agent saw them on a real kernel.
+#[test]
+fn the_replicas_recordings_hold_what_their_names_say() {
+    let of = |name: &str| -> Summary {
+        let path = recordings_in("replica").into_iter().find(|path| path.ends_with(name));
+        let (exit, told) = replay(&path.unwrap_or_else(|| panic!("no recording {name}")));
+        assert_eq!(exit, Some(1), "{name}: {told}");
+        serde_json::from_str(&told).unwrap()
+    };
+    let rules = |summary: &Summary| -> Vec<String> {
+        let rules = summary.findings.iter().map(|finding| finding["rule"].as_str().unwrap());
+        rules.map(str::to_owned).collect()
+    };
+    let has = |summary: &Summary, rule: &str| rules(summary).iter().any(|it| it == rule);
+    let [bug_1, bug_2] = ["bug-1.endiod", "bug-2.endiod"].map(of);
+    for summary in [&bug_1, &bug_2] {
+        assert!(summary.subject.is_some() && summary.kernel.starts_with("6.1."), "{summary}");
+        assert_eq!(summary.oracle.keys().collect::<Vec<_>>(), ["completed_list"]);
+        assert!(has(summary, "worker_freed_in_use"), "{:?}", rules(summary));
+    }
+    assert!(!has(&bug_1, "unlocked_flag_write"), "{:?}", rules(&bug_1));
+    assert!(has(&bug_2, "unlocked_flag_write"), "{:?}", rules(&bug_2));
 }
