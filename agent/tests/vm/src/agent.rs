@@ -67,6 +67,12 @@ impl Agent {
         Agent::spawn(LISTEN, &["record", "--format", "json", "--output", file], WATCHING)
     }
 
+    /// Starts `endiod record` with an age, in seconds, from which an io_end is stuck.
+    pub(crate) fn record_ages(file: &str, stuck_after: &str) -> Result<Agent> {
+        let record = ["record", "--format", "json", "--stuck-after", stuck_after, "--output", file];
+        Agent::spawn(LISTEN, &record, WATCHING)
+    }
+
     /// Starts `endiod run` on the fixture module `replica`.
     pub(crate) fn start_replica() -> Result<Agent> {
         let run = ["run", "--format", "json", "--listen", LISTEN, "--subject", "replica"];

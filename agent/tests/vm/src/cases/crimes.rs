@@ -44,7 +44,8 @@ const RECORDING: &str = "/tmp/crimes.endiod";
 const TIMES: u64 = 3;
 /// On one in how many opportunities, on average.
 const ODDS: u32 = 3;
-const HOLD_MS: u32 = 200;
+/// From which age on an io_end is stuck; no load of a healthy guest takes it so long.
+const STUCK_AFTER_S: &str = "2";
 /// Loads for one time: some wait for an opportunity that not every load has.
 const LOADS_MAX: u32 = 4;
 /// How long the crime before may take to be over.
@@ -107,16 +108,16 @@ impl Row {
 pub(crate) fn found_or_named(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let crimes = crimes()?;
     make_room()?;
-    for (parameter, value) in [("count", 1), ("odds", ODDS), ("hold_ms", HOLD_MS)] {
+    for (parameter, value) in [("count", 1), ("odds", ODDS)] {
         set(parameter, &value.to_string())?;
     }
     let mut log = KernelLog::open()?;
-    let agent = Agent::record(RECORDING)?;
+    let agent = Agent::record_ages(RECORDING, STUCK_AFTER_S)?;
     let mut committed = Vec::new();
-    for (crime, _) in &crimes {
+    for (crime, rule) in &crimes {
         for seed in 1..=TIMES {
             set("seed", &seed.to_string())?;
-            commit(crime)?;
+            commit(crime, hold_ms(crime, rule))?;
             committed.extend(log.crimes()?);
         }
     }
@@ -173,9 +174,21 @@ fn disarm() -> Result<()> {
     arm("flag_unknown")
 }
 
+/// How long a crime is held where its length is up to us: an age must be seen by a TICK, an fsync must
+/// commit its transaction first.
+fn hold_ms(crime: &str, rule: &str) -> u32 {
+    match (crime, rule) {
+        (_, "stuck") => 5_000,
+        ("fsync_early", _) => 1_000,
+        _ => 200,
+    }
+}
+
 /// Arms a crime and loads ext4 until it is committed.
-fn commit(crime: &str) -> Result<()> {
+fn commit(crime: &str, hold_ms: u32) -> Result<()> {
     arm(crime)?;
+    // The crime before is over.
+    set("hold_ms", &hold_ms.to_string())?;
     let dir = Path::new("/mnt/crimes");
     for _ in 0..LOADS_MAX {
         load(dir, crime)?;
