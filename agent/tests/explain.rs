@@ -20,7 +20,7 @@ use endiod::{
 
 use streams::{BUG_2, NAMES, NO_FAULTS, records, renamed, story, watched};
 
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 4;
 const LIVES: u32 = 12;
 const EXCHANGED: Faults = Faults { exchanged: 500, ..NO_FAULTS };
 
@@ -124,7 +124,7 @@ fn every_event_of_an_io_end_is_told_once_in_every_world() {
             }
         }
     }
-    assert!(found > 100, "only {found} findings were explained");
+    assert!(found > 40, "only {found} findings were explained");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_stream_with_losses_is_told_as_far_as_it_goes() {
             }
         }
     }
-    assert!(gaps > 20, "only {gaps} gaps: nothing was lost");
+    assert!(gaps > 10, "only {gaps} gaps: nothing was lost");
 }
 
 #[test]
@@ -227,4 +227,31 @@ fn both_bugs_of_2012_are_told_in_plain_words() {
         &hang,
         &["never freed", "more runs of the worker", "QUEUED outside of the lock", "umount"],
     );
+}
+
+/// A requeue whose record has the lock's word: held or free is what was seen, and free is told.
+#[test]
+fn a_requeue_outside_of_the_lock_is_told_as_that() {
+    use endiod_wire::wire::{Header, PutDefer, Record as _, Requeue, bytes_of, context, valid};
+    let stream = records(World::CompletedList(Half::FIXED), 1, 1, NO_FAULTS);
+    let put = stream.iter().position(|it| it[..2] == PutDefer::KIND.to_ne_bytes()).unwrap();
+    let event = decode(&stream[put]).unwrap();
+    let Body::PutDefer(seen) = event.body else { panic!("it is a put") };
+    for (lock, told) in [(0, "free"), (1, "held")] {
+        let len = u16::try_from(size_of::<Requeue>()).unwrap();
+        let (kind, cpu, lane, seq, time_ns) = (Requeue::KIND, 9, 0, 1, event.stamp.at.0);
+        let (tid, tgid, context) = (50, 50, context::TASK);
+        let header = Header { kind, len, cpu, lane, context, seq, time_ns, tid, tgid };
+        let image = seen.image.unwrap();
+        let io_end = seen.io_end.0;
+        let mut other = stream.clone();
+        let requeue = Requeue { header, io_end, valid: valid::IMAGE | valid::LOCK, lock, image };
+        other.insert(put + 1, bytes_of(&requeue).to_vec());
+        let (object, finding) = subjects(&other).remove(0);
+        let story = story(&other, &object, finding.as_deref());
+        let step = story.steps.iter().find(|step| step.act == "requeue").unwrap();
+        assert_eq!(step.lock, Some(told), "{story}");
+        let said = story.plain.iter().any(|it| it.contains("while nobody held the lock"));
+        assert_eq!(said, lock == 0, "{story}");
+    }
 }

@@ -397,6 +397,7 @@ pub(super) fn io_end_of(body: &Body) -> Option<IoEndAddr> {
         | Body::IoEndInode { io_end, .. } => *io_end,
         Body::BioEnd { seen, .. }
         | Body::BioDone { seen, .. }
+        | Body::Requeue { seen, .. }
         | Body::Put(seen)
         | Body::PutDefer(seen)
         | Body::Claim(seen)
@@ -412,6 +413,7 @@ fn image_of(body: &Body) -> Option<&IoEndImage> {
     match body {
         Body::BioEnd { seen, .. }
         | Body::BioDone { seen, .. }
+        | Body::Requeue { seen, .. }
         | Body::Put(seen)
         | Body::PutDefer(seen)
         | Body::Claim(seen)

@@ -132,6 +132,11 @@ impl Picture<'_> {
                  before; takes, inside",
             );
         }
+        if self.story.steps.iter().any(|step| matches!(step.lock, Some("held" | "free"))) {
+            self.line(
+                "        held, free: the lock's own word at that moment; held does not say by whom",
+            );
+        }
         self.line("");
     }
 

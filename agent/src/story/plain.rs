@@ -41,6 +41,7 @@ pub(super) fn plain(scene: &Scene<'_>) -> Vec<String> {
     let mut told = vec![scene.what_it_is()];
     let cut_short = scene.cut_short();
     told.extend(scene.lost_mark());
+    told.extend(scene.unlocked_requeue());
     told.extend(scene.second_claim());
     let freed_in_use = match &cut_short {
         Some(cut) => Some(scene.tell_cut_short(cut)),
@@ -226,6 +227,19 @@ impl Scene<'_> {
             );
         }
         Some(told)
+    }
+
+    /// The worker wrote to the flag while nobody held the lock.
+    fn unlocked_requeue(&self) -> Option<String> {
+        let unlocked = |row: &Row| row.deed == Deed::Requeue { locked: Some(false) };
+        let at = self.rows.iter().position(unlocked)?;
+        Some(format!(
+            "In step {} {} put its work back and set QUEUED while nobody held the lock. It reads the flag, \
+             adds the bit and writes all of it back: what another task does to the flag in between is \
+             undone.",
+            self.steps[at].number,
+            self.who(at)
+        ))
     }
 
     /// It was released, and somebody who had it in hand went on with it.

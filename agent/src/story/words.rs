@@ -4,7 +4,8 @@
 //! The wire has one name for each thing that happens; 3.2 to 3.6 did them in other functions than 5.5 to
 //! 7.3 (fs/ext4/page-io.c, fsync.c, inode.c). The lock is what the source of that path says, it is not
 //! seen: `no`, the function runs without it; `took`, its caller has taken it and dropped it to get here;
-//! `takes`, the function takes it and drops it again. This module must never look at an object.
+//! `takes`, the function takes it and drops it again. Where a record has the lock's word it is seen: `held`, by
+//! somebody, or `free`. This module must never look at an object.
 
 use crate::oracle::in_step::Protocol;
 
@@ -99,7 +100,10 @@ pub(super) fn words(protocol: Protocol, deed: Deed, around: Around) -> Words {
         }
         _ => format!("{said} {symbol}"),
     };
-    let lock = (protocol != Protocol::Unknown).then_some(lock);
+    let lock = match deed {
+        Deed::Requeue { locked } => locked.map(|held| if held { "held" } else { "free" }),
+        _ => (protocol != Protocol::Unknown).then_some(lock),
+    };
     Words { act, symbol, what, lock }
 }
 
@@ -128,8 +132,7 @@ fn of_2012(deed: Deed, around: Around) -> Row {
         Deed::ConvertEnd { .. } => ("convert_end", nolock, "leaves", "no"),
         Deed::Release if around.in_run => ("release", "ext4_free_io_end", "freed by", "took"),
         Deed::Release => ("release", "ext4_free_io_end", "freed by", "no"),
-        Deed::Requeue { locked: Some(false) } => ("requeue", work, "queues it again:", "no"),
-        Deed::Requeue { .. } => ("requeue", work, "queues it again:", "took"),
+        Deed::Requeue { .. } => ("requeue", work, "puts it back, sets QUEUED:", "no"),
         Deed::RunBegin { empty: false } => ("worker_begin", work, "worker starts:", "no"),
         Deed::RunBegin { empty: true } => ("worker_begin", work, "worker looks at one:", "takes"),
         Deed::RunEnd { empty: false } => ("worker_end", work, "worker ends:", "no"),
