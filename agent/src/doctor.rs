@@ -79,11 +79,11 @@ pub fn examine(facts: &Facts) -> Report {
     }
 }
 
-fn basic(probes: &[Probe]) -> Requirement {
+fn basic(found: &[Probe]) -> Requirement {
     let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
     for witnesses in BASIC {
         let rows = || {
-            let rows = PROBES.iter().zip(probes);
+            let rows = probes::of_kernels().zip(found);
             rows.filter(|(row, _)| witnesses.contains(&row.witness)).map(|(_, probe)| probe)
         };
         let seen = [ProbeVerdict::Ok, ProbeVerdict::Degraded];
@@ -97,13 +97,13 @@ fn basic(probes: &[Probe]) -> Requirement {
     answer(lacking, unknown)
 }
 
-fn full(facts: &Facts, probes: &[Probe], rules: &[Rule]) -> Requirement {
+fn full(facts: &Facts, found: &[Probe], rules: &[Rule]) -> Requirement {
     let (mut lacking, mut unknown) = (Vec::new(), Vec::new());
     if layout_is_assumed(facts) {
         lacking.push("ext4 is a module without BTF".to_owned());
     }
     let by_fentry =
-        PROBES.iter().zip(probes).filter(|(row, _)| row.hook.backend() == Backend::Fentry);
+        probes::of_kernels().zip(found).filter(|(row, _)| row.hook.backend() == Backend::Fentry);
     for (_, probe) in by_fentry {
         match probe.verdict {
             ProbeVerdict::Ok | ProbeVerdict::NotNeeded => {}
@@ -221,9 +221,9 @@ fn backends_of(facts: &Facts, probes: &[Probe]) -> Vec<report::Backend> {
     backends.into_iter().map(|backend| backend_of(facts, probes, backend)).collect()
 }
 
-fn backend_of(facts: &Facts, probes: &[Probe], backend: Backend) -> report::Backend {
+fn backend_of(facts: &Facts, found: &[Probe], backend: Backend) -> report::Backend {
     let rows: Vec<_> =
-        PROBES.iter().zip(probes).filter(|(row, _)| row.hook.backend() == backend).collect();
+        probes::of_kernels().zip(found).filter(|(row, _)| row.hook.backend() == backend).collect();
     let attaches =
         |probe: &Probe| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded);
     let attached = rows.iter().filter(|(_, probe)| attaches(probe)).count();
@@ -264,13 +264,12 @@ fn refused(facts: &Facts, backend: Backend) -> Option<&str> {
 }
 
 /// Armed as the pipeline arms: by what the probes that attach witness.
-fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
-    let attached = PROBES
-        .iter()
-        .zip(probes)
+fn rules_of(facts: &Facts, found: &[Probe]) -> Vec<Rule> {
+    let attached = probes::of_kernels()
+        .zip(found)
         .filter(|(_, probe)| matches!(probe.verdict, ProbeVerdict::Ok | ProbeVerdict::Degraded));
     let witnesses = Witnesses::of(attached.map(|(row, _)| row));
-    let known = facts_known(facts, probes, &witnesses);
+    let known = facts_known(facts, found, &witnesses);
     let mut detectors = Detectors::new();
     detectors.arm(&witnesses);
     detectors.know(known);
@@ -306,8 +305,8 @@ fn rules_of(facts: &Facts, probes: &[Probe]) -> Vec<Rule> {
 }
 
 /// What the pipeline will know of this kernel, by the release that it is told and by its probes.
-fn facts_known(facts: &Facts, probes: &[Probe], witnesses: &Witnesses) -> detect::Facts {
-    let enciphered = PROBES.iter().zip(probes).any(|(row, probe)| {
+fn facts_known(facts: &Facts, found: &[Probe], witnesses: &Witnesses) -> detect::Facts {
+    let enciphered = probes::of_kernels().zip(found).any(|(row, probe)| {
         row.witness == Witness::AttachEnciphered && probe.verdict != ProbeVerdict::NotNeeded
     });
     let by_fentry = witnesses.get(Witness::AttachEnciphered) == Some(Backend::Fentry);

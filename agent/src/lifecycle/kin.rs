@@ -151,12 +151,15 @@ mod tests {
     #[test]
     fn nothing_is_allocated_for_as_many_as_it_was_made_for() {
         let mut kin = Kin::new(64);
-        let room = (kin.ends.capacity(), kin.links.capacity());
+        let (inodes, links) = (kin.ends.capacity(), kin.links.capacity());
         for round in 0..10_000 {
             let slot = Slot(round % 64);
             kin.leave(slot);
             kin.enter(InodeAddr(u64::from(round)), slot);
         }
-        assert_eq!((kin.ends.capacity(), kin.links.capacity()), room);
+        // Entries that were taken out count as room that is gone until the map tidies itself in place; a
+        // map that had to grow has more than it began with.
+        assert!(kin.ends.capacity() <= inodes, "{} inodes", kin.ends.capacity());
+        assert_eq!(kin.links.capacity(), links);
     }
 }

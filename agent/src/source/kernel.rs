@@ -153,6 +153,9 @@ impl KernelSource {
         }
         self.own.symbol(self.end_bio, self.subject.end_bio(), deliver);
         for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
+            if probe.is_of_fixture() && self.subject == Subject::Ext4 {
+                continue;
+            }
             let backend = match (verdict, probe.hook.backend()) {
                 (Verdict::Attached, Backend::Fentry) => backend::FENTRY,
                 (Verdict::Attached, Backend::RawTracepoint) => backend::RAW_TRACEPOINT,
