@@ -57,9 +57,9 @@ pub(crate) fn killed_leaves_nothing(_guest: &Guest, facts: &mut Facts) -> Result
 }
 
 /// A ring that the load fills many times while the programs are taken away, and never between two looks.
-const RING_BYTES: &str = "65536";
+const RING_BYTES: &str = "32768";
 /// More records than it holds: none is shorter, its header in the ring included.
-const RING_RECORDS: f64 = 65_536.0 / 48.0;
+const RING_RECORDS: f64 = 32_768.0 / 48.0;
 
 /// Programs go one by one, each when the kernel is through with it, and the others go on writing: what they
 /// write is taken out of the ring meanwhile.
