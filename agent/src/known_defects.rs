@@ -71,7 +71,7 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             certain(Version(6, 15, 0), Version(6, 15, 10)),
             certain(Version(6, 16, 0), Version(6, 16, 1)),
         ],
-        seen_by: SeenBy::Nothing("the inode is freed, not the io_end; no rule follows inodes yet"),
+        seen_by: SeenBy::Rule(Rule::UnpinnedInode),
     },
     Defect {
         fix: Some("e856f93e0fb2"),

@@ -1,0 +1,127 @@
+//! The page of the rules, `docs/rules.md`, made from `DETECTORS`, the crimes of the saboteur and what is
+//! known of ext4's past.
+
+#[path = "rules/history.rs"]
+mod history;
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+
+use endiod::{
+    detect::{DETECTORS, Detector, Rule},
+    known_defects::{KNOWN_DEFECTS, SeenBy},
+};
+
+use history::HISTORY;
+
+/// Rules that a crime of the saboteur cannot show, and what does on a real kernel.
+const BY_THE_REPLICA: &[Rule] = &[Rule::WorkerFreedInUse];
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// By rule, the crimes of `CRIME(name, rule, …)`.
+fn crimes() -> BTreeMap<String, Vec<String>> {
+    let source = fs::read_to_string(file("tests/fixtures/saboteur/table.c")).expect("the crimes");
+    let mut crimes = BTreeMap::<String, Vec<String>>::new();
+    for row in source.split("\tCRIME(").skip(1) {
+        let mut words = row.split(',').map(|word| word.trim().to_owned());
+        let (name, rule) = (words.next().expect("a name"), words.next().expect("a rule"));
+        crimes.entry(rule).or_default().push(format!("`{name}`"));
+    }
+    crimes
+}
+
+/// The crimes or the replica that show a rule on a real kernel; `None`: nothing does, it is unproven.
+fn proof(rule: Rule) -> Option<String> {
+    let crimes = crimes().remove(rule.label());
+    let replica = BY_THE_REPLICA.contains(&rule).then(|| "the replica".to_owned());
+    crimes.map(|crimes| format!("the saboteur's {}", crimes.join(", "))).or(replica)
+}
+
+fn entry(page: &mut String, detector: &Detector) {
+    let Detector { rule, claim, ways, sound, misses, .. } = detector;
+    let sentence = |text: &str| text.trim_end_matches('.').to_owned();
+    writeln!(page, "\n### `{}`\n\nClaims: {}.\n", rule.label(), sentence(claim)).unwrap();
+    for (at, way) in ways.iter().enumerate() {
+        let mut needs: Vec<_> = way.needs.iter().map(|need| format!("`{}`", need.name())).collect();
+        needs.dedup();
+        let part = if at == 0 { "Needs" } else { "In part by" };
+        writeln!(page, "- {part} {}; fires in `{}`.", needs.join(", "), way.fixture).unwrap();
+    }
+    let proof = proof(*rule).unwrap_or_else(|| "nothing yet: unproven".to_owned());
+    writeln!(page, "- Shown on a real kernel by {proof}.").unwrap();
+    writeln!(page, "\nWhy it cannot cry wolf: {}.\n", sentence(sound)).unwrap();
+    writeln!(page, "What it can miss: {}.", sentence(misses)).unwrap();
+}
+
+fn past(page: &mut String) {
+    let rules = |rules: &[Rule], otherwise: &str| match rules {
+        [] => format!("not seen: {otherwise}"),
+        _ => rules.iter().map(|rule| format!("`{}`", rule.label())).collect::<Vec<_>>().join(", "),
+    };
+    for row in HISTORY {
+        let seen = rules(row.seen_by, row.how);
+        let how = if row.seen_by.is_empty() { "" } else { row.how };
+        writeln!(page, "| {} | {} | {} | {seen} | {how} |", row.fix, row.fixed_in, row.wrong)
+            .unwrap();
+    }
+    for defect in KNOWN_DEFECTS {
+        let seen = match defect.seen_by {
+            SeenBy::Rule(rule) => rules(&[rule], ""),
+            SeenBy::Nothing(why) => rules(&[], why),
+        };
+        let fix = defect.fix.unwrap_or("none");
+        writeln!(page, "| {fix} | after 5.10 | {} | {seen} | |", defect.title).unwrap();
+    }
+}
+
+fn page() -> String {
+    let mut page = "# Rules\n\n\
+        Made from `DETECTORS` in `agent/src/detect.rs` by `ENDIOD_UPDATE=1 cargo test -p endiod --test \
+        rules`.\n\n\
+        A rule watches where all that it needs is witnessed (kernel functions, by fentry; or tracepoints) \
+        and known; else it is off or watches in part, and `endiod doctor` and \
+        `endiod_detector_degraded` say why. A charge is held until the second is over and is dropped, and \
+        counted, where anything that was lost could explain it. The traces are under \
+        `agent/tests/data`. How often each crime was found, by kernel: \
+        [the fixtures' page](../tests/fixtures/README.md).\n"
+        .to_owned();
+    DETECTORS.iter().for_each(|detector| entry(&mut page, detector));
+    page += "\n## Defects of ext4, and who sees them\n\n\
+        What became of the completion and fsync paths from 3.1 on. Of those after 5.10 `endiod doctor` \
+        says whether the host's version has them.\n\n\
+        | fix | fixed in | what was wrong | seen by | how |\n| --- | --- | --- | --- | --- |\n";
+    past(&mut page);
+    page
+}
+
+#[test]
+fn the_page_is_that_of_the_tables() {
+    let (path, made) = (file("docs/rules.md"), page());
+    if std::env::var_os("ENDIOD_UPDATE").is_some() {
+        return fs::write(path, made).expect("the page can be written");
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    let hint = "ENDIOD_UPDATE=1 cargo test -p endiod --test rules";
+    assert_eq!(found, made, "docs/rules.md is out of date: {hint}");
+}
+
+#[test]
+fn every_rule_is_shown_by_a_fixture_on_a_real_kernel() {
+    let unproven: Vec<_> =
+        Rule::ALL.iter().filter(|rule| proof(**rule).is_none()).map(|rule| rule.label()).collect();
+    assert!(unproven.is_empty(), "no fixture commits what these accuse of: {unproven:?}");
+}
+
+#[test]
+fn every_defect_of_the_past_has_one_row() {
+    let mut fixes: Vec<_> = HISTORY.iter().map(|row| row.fix).collect();
+    fixes.extend(KNOWN_DEFECTS.iter().filter_map(|defect| defect.fix));
+    let all = fixes.len();
+    fixes.sort_unstable();
+    fixes.dedup();
+    assert_eq!(fixes.len(), all, "a fix has two rows");
+    assert!(fixes.iter().all(|fix| fix.len() == 12 && fix.bytes().all(|b| b.is_ascii_hexdigit())));
+    assert!(HISTORY.iter().all(|row| !row.how.is_empty() && !row.wrong.is_empty()));
+}
