@@ -74,9 +74,9 @@ impl Agent {
     }
 
     /// Starts `endiod run` on the fixture module `replica`.
-    pub(crate) fn start_replica() -> Result<Agent> {
+    pub(crate) fn start_replica(args: &[&str]) -> Result<Agent> {
         let run = ["run", "--format", "json", "--listen", LISTEN, "--subject", "replica"];
-        Agent::spawn(LISTEN, &run, WATCHING_REPLICA)
+        Agent::spawn(LISTEN, &[&run, args].concat(), WATCHING_REPLICA)
     }
 
     /// Starts `endiod record` on it.

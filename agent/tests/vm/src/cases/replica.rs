@@ -27,6 +27,8 @@ const RECORDING: &str = "/tmp/replica.endiod";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long an io_end must have been stuck to be called so, seconds.
 const STUCK_S: f64 = 5.0;
+/// After how long the agent tells of it, seconds; well before.
+const STUCK_AFTER_S: &str = "2";
 
 const UNFIXED: Core = Core { in_fsync: false, queued_locked: false, widen: false, rescue: true };
 const FIXED: Core = Core { in_fsync: true, queued_locked: true, ..UNFIXED };
@@ -179,7 +181,7 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
 /// Bug 2: umount waits for an io_end that is in fsync for ever; who waits cannot be killed.
 pub(crate) fn bug_2_hangs_and_is_seen_to(guest: &Guest, facts: &mut Facts) -> Result<()> {
     module::set(Core { rescue: false, ..QUEUED_UNLOCKED }, 1)?;
-    let agent = Agent::start_replica()?;
+    let agent = Agent::start_replica(&["--stuck-after", STUCK_AFTER_S])?;
     let since = module::now();
     let mut umount = Command::new("sh")
         .args(["-c", &format!("echo 100000 >{}", module::RUN)])
@@ -199,6 +201,12 @@ pub(crate) fn bug_2_hangs_and_is_seen_to(guest: &Guest, facts: &mut Facts) -> Re
     ensure!(io_ends.in_flight > 0, "nothing is in flight");
     facts.insert("diverged".into(), ended.summary.diverged().into());
     ensure!(ended.summary.diverged() > 0, "no write outside of the lock was found");
+    let told = |finding: &&serde_json::Value| {
+        finding["rule"] == "stuck" && finding["state"] == "converted"
+    };
+    let stuck = ended.summary.findings.iter().find(told);
+    let stuck = stuck.with_context(|| format!("nobody is told: {:?}", ended.summary.findings))?;
+    facts.insert("told".into(), stuck["what"].clone());
     ensure!(io_ends.worker_runs > 10 * io_ends.born, "its work does not requeue itself");
     Ok(())
 }
