@@ -7,6 +7,7 @@ mod lanes;
 mod native;
 mod page;
 mod perfetto;
+mod truth;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -58,6 +59,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let (of_guests, places) = bench.columns(&kernels(args))?;
         columns.extend(of_guests);
         page::write(&places, &workspace.store().join("out/kernels.md"))?;
+        truth::write(&places, &workspace.store().join("out/truth-table.md"))?;
     }
     if is_whole && !args.no_vm {
         host.add(native::served(&columns).map(|place| println!("\n{place}")));
