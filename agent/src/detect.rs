@@ -116,7 +116,6 @@ pub struct Detectors {
     armed: [u8; Rule::ALL.len()],
     /// Whether the bytes of io_ends can be believed.
     layout_believed: bool,
-    /// Whether a reference core describes the kernel.
     /// What the cores said of the event whose steps come next.
     said: Option<Said>,
     losses: Losses,

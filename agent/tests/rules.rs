@@ -39,20 +39,24 @@ fn proof(rule: Rule) -> Option<String> {
     crimes.map(|crimes| format!("the saboteur's {}", crimes.join(", "))).or(replica)
 }
 
+fn line(page: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(page, "{line}").expect("a string takes all text");
+}
+
 fn entry(page: &mut String, detector: &Detector) {
     let Detector { rule, claim, ways, sound, misses, .. } = detector;
     let sentence = |text: &str| text.trim_end_matches('.').to_owned();
-    writeln!(page, "\n### `{}`\n\nClaims: {}.\n", rule.label(), sentence(claim)).unwrap();
+    line(page, format_args!("\n### `{}`\n\nClaims: {}.\n", rule.label(), sentence(claim)));
     for (at, way) in ways.iter().enumerate() {
         let mut needs: Vec<_> = way.needs.iter().map(|need| format!("`{}`", need.name())).collect();
         needs.dedup();
         let part = if at == 0 { "Needs" } else { "In part by" };
-        writeln!(page, "- {part} {}; fires in `{}`.", needs.join(", "), way.fixture).unwrap();
+        line(page, format_args!("- {part} {}; fires in `{}`.", needs.join(", "), way.fixture));
     }
     let proof = proof(*rule).unwrap_or_else(|| "nothing yet: unproven".to_owned());
-    writeln!(page, "- Shown on a real kernel by {proof}.").unwrap();
-    writeln!(page, "\nWhy it cannot cry wolf: {}.\n", sentence(sound)).unwrap();
-    writeln!(page, "What it can miss: {}.", sentence(misses)).unwrap();
+    line(page, format_args!("- Shown on a real kernel by {proof}."));
+    line(page, format_args!("\nWhy it cannot cry wolf: {}.\n", sentence(sound)));
+    line(page, format_args!("What it can miss: {}.", sentence(misses)));
 }
 
 fn past(page: &mut String) {
@@ -63,8 +67,10 @@ fn past(page: &mut String) {
     for row in HISTORY {
         let seen = rules(row.seen_by, row.how);
         let how = if row.seen_by.is_empty() { "" } else { row.how };
-        writeln!(page, "| {} | {} | {} | {seen} | {how} |", row.fix, row.fixed_in, row.wrong)
-            .unwrap();
+        line(
+            page,
+            format_args!("| {} | {} | {} | {seen} | {how} |", row.fix, row.fixed_in, row.wrong),
+        );
     }
     for defect in KNOWN_DEFECTS {
         let seen = match defect.seen_by {
@@ -72,7 +78,7 @@ fn past(page: &mut String) {
             SeenBy::Nothing(why) => rules(&[], why),
         };
         let fix = defect.fix.unwrap_or("none");
-        writeln!(page, "| {fix} | after 5.10 | {} | {seen} | |", defect.title).unwrap();
+        line(page, format_args!("| {fix} | after 5.10 | {} | {seen} | |", defect.title));
     }
 }
 

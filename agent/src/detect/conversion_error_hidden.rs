@@ -35,8 +35,12 @@ pub(super) const DETECTOR: Detector = Detector {
         check,
     }],
     despite: &[],
-    sound: "both are return values, of one inode at one address. The fsync waited for the write:             it is of the whole file, or its task made the io_end within this call, and the wait             began after the submitter's put. An fsync of that inode that failed in between takes the             conversion out, and so does the end of the inode.",
-    misses: "range syncs that another task's writeback served; msync, sync and sync_file_range;              the oldest where more than failed_conversions_max wait for an fsync; a file that              nobody syncs",
+    sound: "both are return values, of one inode at one address. The fsync waited for the write: it is \
+            of the whole file, or its task made the io_end within this call, and the wait began after \
+            the submitter's put. An fsync of that inode that failed in between takes the conversion \
+            out, and so does the end of the inode.",
+    misses: "range syncs that another task's writeback served; msync, sync and sync_file_range; the \
+            oldest where more than failed_conversions_max wait for an fsync; a file that nobody syncs",
 };
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {

@@ -40,8 +40,15 @@ pub(super) const DETECTOR: Detector = Detector {
         check,
     }],
     despite: &[],
-    sound: "the submitter puts its reference after it set the writeback of all its folios, and the             wait begins after that put was entered: so the wait covers all that are still under             writeback. In flight, a bio has not entered ext4_end_bio. Queued or claimed, a chained             bio was seen in the io_end, and its folios' writeback ends after ext4_release_io_end             was entered. The folios are the fsync's own: it is of the whole file, or its task made             the io_end within this call, whose data_submit takes no folio out of its range.",
-    misses: "range syncs (O_SYNC writes) that another task's writeback served; io_ends that were              not submitted when the wait began; a write whose folios are no longer under writeback              though none was chained; what is over before the fsync returns, however late",
+    sound: "the submitter puts its reference after it set the writeback of all its folios, and the \
+            wait begins after that put was entered: so the wait covers all that are still under \
+            writeback. In flight, a bio has not entered ext4_end_bio. Queued or claimed, a chained bio \
+            was seen in the io_end, and its folios' writeback ends after ext4_release_io_end was \
+            entered. The folios are the fsync's own: it is of the whole file, or its task made the \
+            io_end within this call, whose data_submit takes no folio out of its range.",
+    misses: "range syncs (O_SYNC writes) that another task's writeback served; io_ends that were not \
+            submitted when the wait began; a write whose folios are no longer under writeback though \
+            none was chained; what is over before the fsync returns, however late",
 };
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {

@@ -73,8 +73,13 @@ pub(super) const DETECTOR: Detector = Detector {
         },
     ],
     despite: &[],
-    sound: "L1: ext4_end_bio chains a bio before it puts its reference, and a list holds what was             put, so the last put and the walk of the list see a chain if there is one; it is the             object's own word. Destroyed: the inode is its address, which the io_end was born with;             evict() calls ext4_destroy_inode after ext4_evict_inode waited for all writeback, and             writeback ends after ext4_release_io_end was entered.",
-    misses: "an inode that goes while its io_end is final, or without its work ever having been              queued; with raw tracepoints the end of the inode, and what is added to the list after              its walk",
+    sound: "L1: ext4_end_bio chains a bio before it puts its reference, and a list holds what was put, \
+            so the last put and the walk of the list see a chain if there is one; it is the object's \
+            own word. Destroyed: the inode is its address, which the io_end was born with; evict() \
+            calls ext4_destroy_inode after ext4_evict_inode waited for all writeback, and writeback \
+            ends after ext4_release_io_end was entered.",
+    misses: "an inode that goes while its io_end is final, or without its work ever having been queued; \
+            with raw tracepoints the end of the inode, and what is added to the list after its walk",
 };
 
 fn queued(step: &IoEndStep<'_>) -> Option<Charge> {

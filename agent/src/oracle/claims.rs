@@ -1,7 +1,7 @@
 //! What `endiod verify` claims: every core and world, how many states it has, and what it breaks.
 //!
 //! ```text
-//!   CLAIMS    fixed 2012, 2 io_ends × 2 fsyncs     52,560 states   holds
+//!   CLAIMS    fixed 2012, 2 io_ends × 2 fsyncs     68,304 states   holds
 //!             QUEUED set outside of the lock …                     breaks evict_returns, …
 //!   mutants   one per core and property, each of which must be broken
 //! ```

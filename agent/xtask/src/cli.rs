@@ -44,7 +44,7 @@ pub(crate) enum SetupPart {
     All,
 }
 
-/// The default of each value is the contract's.
+/// The default of each value is part of what others rely on.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = vm::EXIT_HELP)]
 pub(crate) struct VmArgs {
@@ -134,7 +134,7 @@ pub(crate) struct DemoArgs {
     pub(crate) kernel: String,
 }
 
-/// A usage error of `vm` is 126, as its contract says; of the other verbs clap's own 2.
+/// A usage error of `vm` is 126, as `--help` says; of the other verbs clap's own 2.
 pub(crate) fn usage_exit(error: &clap::Error) -> ExitCode {
     let for_vm = std::env::args().nth(1).is_some_and(|verb| verb == "vm");
     if for_vm && error.use_stderr() {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_of_vm_are_those_of_the_contract() {
+    fn defaults_of_vm_are_those_that_help_names() {
         let args = vm(&["--kernel", "6.1", "--", "true"]).unwrap();
         assert_eq!((args.smp, args.mem.as_str(), args.timeout), (2, "2G", 120));
         assert_eq!((args.iops, args.root, args.icount), (None, Root::Initramfs, false));

@@ -110,7 +110,7 @@ pub(crate) struct VmOutcome {
 }
 
 impl Vm {
-    /// A guest with the contract's defaults.
+    /// A guest with the defaults of `cargo xtask vm`.
     pub(crate) fn new(kernel: &str) -> Self {
         Self {
             kernel: kernel.to_owned(),

@@ -39,7 +39,7 @@ const JOURNALLED: &[(Counter, &str)] = &[
     (Queued, "what need not be converted is released at once"),
     (Direct, "direct writes go through the page cache (ext4_should_use_dio)"),
 ];
-/// The file system enciphers pages; from 7.3 on the block layer enciphers bios, direct ones as well
+/// The file system enciphers pages; from 7.0 on the block layer may encipher bios, from 7.3 on all of them, direct ones as well
 /// (`fscrypt_dio_supported`).
 const ENCRYPTED: &[(Counter, &str)] =
     &[(Direct, "direct writes of enciphered files go through the page cache")];
