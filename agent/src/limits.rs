@@ -77,7 +77,6 @@ limits! {
     CALL_PHASES_MAX, "call_phases_max" = 64, "Phases of one fsync that an export tells one by one; a call has four, a fast commit a few more.", "phases_left_out of the call";
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
     TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
-    TASK_NAMES_PER_TICK_MAX, "task_names_per_tick_max" = 64, "Files of /proc that are read in a second for the names of tasks.", "none: the other tasks are named in the next seconds, if they still act";
     STUCK_GROUPS_MAX, "stuck_groups_max" = 64, "Devices, times the ways in which something is stuck, of which one is told each second.", "none: the others are told once some of them are over";
     WAITERS_MAX, "waiters_max" = 4, "Waiting tasks that a finding names; the longest ones tell the story.", "waiting of the finding";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";
