@@ -62,7 +62,12 @@ fn it_exits_as_replay_does_and_a_seed_gives_one_world() {
 
 #[test]
 fn its_last_word_shows_the_same_again() {
-    let slips = Slip::ALL.map(|slip| format!("--slip {} --lost 1", slip.label()));
+    // With FAILED known and bios that fail, every slip finds its io_end.
+    let slips = Slip::ALL.map(|slip| {
+        // It is done once in a world, and a loss after it would excuse it.
+        let lost = u32::from(slip != Slip::WorkLost);
+        format!("--slip {} --release 6.18 --failing 300 --lost {lost}", slip.label())
+    });
     let mut worlds = vec!["--core unfixed --exchanged 500 --cut 1".to_owned()];
     worlds.extend(slips);
     for world in worlds {

@@ -17,13 +17,14 @@ mod derived;
 mod faults;
 mod random;
 mod refcounted;
+mod slip;
 mod tape;
 
 pub use completed_list::Half;
 pub use derived::{Chosen, Derived, Release};
 pub use faults::Faults;
 pub use random::Random;
-pub use refcounted::Slip;
+pub use slip::Slip;
 
 pub use tape::{HASH_KEY, LifeId};
 
@@ -120,6 +121,9 @@ pub fn simulate(options: &Options) -> Simulated {
     assert!(world.releases().contains(&derived.release), "{world:?} of {:?}", derived.release);
     let mut tape = Tape::default();
     tape.announce(derived.release.uname(), derived.cpus, derived.release.claims());
+    if let World::Refcounted(_) = world {
+        tape.watch_age();
+    }
     let breached = match world {
         World::CompletedList(half) => {
             completed_list::run(half, lives, &derived, &mut random, &mut tape)
@@ -127,6 +131,9 @@ pub fn simulate(options: &Options) -> Simulated {
         World::Refcounted(slip) => refcounted::run(slip, lives, &derived, &mut random, &mut tape),
     };
     tape.tick();
+    if let World::Refcounted(_) = world {
+        tape.pause();
+    }
     tape.tick();
     let (records, done, touched) = faults::apply(tape, faults, &mut random);
     Simulated { options: *options, records, breached, touched, derived, done }

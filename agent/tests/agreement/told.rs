@@ -10,7 +10,9 @@ use endiod::{
     oracle::in_step::Oracle,
     pipeline::{Pipeline, names},
     report::{Core, Summary},
-    source::sim::{Chosen, Faults, HASH_KEY, LifeId, Options, Release, Simulated, World, simulate},
+    source::sim::{
+        Chosen, Faults, HASH_KEY, LifeId, Options, Release, Simulated, Slip, World, simulate,
+    },
 };
 
 /// io_ends of a world.
@@ -18,6 +20,14 @@ pub(crate) const LIVES: u32 = 120;
 
 /// The rule that says what the cores said.
 const DIVERGENCE: &str = "oracle_divergence";
+
+/// Slips that no core can see, and why.
+pub(crate) const UNSEEN_BY_CORES: [(Slip, &str); 4] = [
+    (Slip::FsyncTooEarly, "a core follows io_ends, and no fsync"),
+    (Slip::ErrorHidden, "a core follows io_ends, and looks at no return value"),
+    (Slip::BioUnchained, "a core does not look at the chain of bios"),
+    (Slip::WorkLost, "what does not happen is no event, and a core knows no time"),
+];
 
 pub(crate) struct Told {
     pub(crate) summary: Summary,
@@ -29,7 +39,17 @@ pub(crate) struct Told {
 
 /// Runs a world with an oracle through the pipeline.
 pub(crate) fn run(world: World, seed: u64, faults: Faults, oracle: Oracle) -> Told {
-    let chosen = Chosen::default();
+    run_chosen(world, seed, faults, oracle, Chosen::default())
+}
+
+/// The same, with what is not left to the seed.
+pub(crate) fn run_chosen(
+    world: World,
+    seed: u64,
+    faults: Faults,
+    oracle: Oracle,
+    chosen: Chosen,
+) -> Told {
     let simulated = simulate(&Options { world, seed, lives: LIVES, chosen, faults });
     let metrics = Metrics::new(names()).unwrap();
     let mut pipeline = Pipeline::with_oracle(metrics.clone(), oracle);
@@ -43,6 +63,12 @@ impl Told {
     /// Who broke the protocol, by the simulator's word.
     pub(crate) fn breached(&self) -> BTreeSet<String> {
         self.simulated.breached.iter().map(name_of).collect()
+    }
+
+    /// Every rule that fired.
+    pub(crate) fn rules(&self) -> BTreeSet<String> {
+        let rule = |finding: &serde_json::Value| finding["rule"].as_str().unwrap().to_owned();
+        self.summary.findings.iter().map(rule).collect()
     }
 
     /// What was found: (rule, object). Kernels without FAILED convert after a failed write: a known
@@ -110,15 +136,19 @@ impl Told {
             World::CompletedList(_) => "completed_list",
             World::Refcounted(_) => "refcounted",
         };
+        let slip = self.simulated.options.world.slip();
+        let none = BTreeSet::new();
+        let unseen = UNSEEN_BY_CORES.iter().any(|(unseen, _)| Some(*unseen) == slip);
+        let divergent = if unseen { &none } else { breached };
         let diverged = self.summary.oracle[core].diverged;
-        let all = breached.len();
+        let all = divergent.len();
         say(diverged == all as u64, format!("{core} diverged {diverged} times, not {all}"))?;
         let by = |oracle: bool| -> BTreeSet<String> {
             let found = self.found().into_iter();
             let found = found.filter(|(rule, _)| (rule == DIVERGENCE) == oracle);
             found.map(|(_, object)| object).collect()
         };
-        say(by(true) == *breached, format!("{DIVERGENCE} of {:?}, not {breached:?}", by(true)))?;
+        say(by(true) == *divergent, format!("{DIVERGENCE} of {:?}, not {divergent:?}", by(true)))?;
         say(by(false) == *breached, format!("rules found {:?}, not {breached:?}", by(false)))?;
         self.shows(all)
     }

@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 use endiod_wire::wire::IoEndImage;
 
 use super::addresses::Addresses;
-use super::tape::{INODE, LifeId, Saw, Tape, Who};
+use super::tape::{Call, INODE, LifeId, Saw, Tape, Who};
 use super::{Derived, Random};
 
 /// Which halves of the fix are in.
@@ -196,7 +196,7 @@ impl Host<'_> {
             Op::QueueWork(it) => self.works.push_back(it),
             Op::Mutex => {
                 self.mutex = Some(at);
-                self.tape.fsync(self.actors[at].0, true);
+                self.tape.fsync(self.actors[at].0, Call::Begin { end: i64::MAX });
                 self.actors[at].1.push_back(Op::Take);
             }
             Op::Take => self.take(at),
@@ -232,7 +232,7 @@ impl Host<'_> {
     fn unlock(&mut self, at: usize) {
         self.mutex = None;
         if at < FLUSHERS {
-            self.tape.fsync(self.actors[at].0, false);
+            self.tape.fsync(self.actors[at].0, Call::Return);
         }
     }
 
@@ -247,7 +247,7 @@ impl Host<'_> {
         if self.half.in_fsync {
             object.flag |= IN_FSYNC;
         }
-        let saw = [Saw::Claim, Saw::ConvertBegin, Saw::ConvertEnd];
+        let saw = [Saw::Claim, Saw::ConvertBegin, Saw::ConvertEnd { ret: 0 }];
         self.actors[at].1.extend(saw.map(|saw| Op::Place(saw, it)));
         self.actors[at].1.push_back(Op::Flushed(it));
     }
@@ -271,7 +271,7 @@ impl Host<'_> {
             object.listed = false;
             self.list.retain(|listed| *listed != it);
             self.mutex = Some(WORKER);
-            let saw = [Saw::Claim, Saw::ConvertBegin, Saw::ConvertEnd];
+            let saw = [Saw::Claim, Saw::ConvertBegin, Saw::ConvertEnd { ret: 0 }];
             ops.extend(saw.map(|saw| Op::Place(saw, it)));
             ops.extend([Op::Clear(it), Op::Unlock]);
             ops.extend([Op::Place(Saw::Release, it), Op::Free(it), Op::WorkerEnd]);
@@ -284,7 +284,7 @@ impl Host<'_> {
         match saw {
             Saw::Birth | Saw::Range => return,
             Saw::Attach => return self.objects[it].count += 1,
-            Saw::ConvertEnd => return self.objects[it].converting = false,
+            Saw::ConvertEnd { .. } => return self.objects[it].converting = false,
             Saw::Release if self.objects[it].converting => {
                 self.breached.insert(self.tape.life(self.objects[it].addr));
             }

@@ -6,67 +6,51 @@
 //!   worker     begin, for each on the list: unlist, claim, convert, release; end
 //! ```
 //!
+//! A slip is a step of its own or a change of one, by io_ends that were picked for it; the others go on.
 //! Operations that a later one depends on are added when it is known: who puts the last reference gets
 //! the release, or the claim, or puts it on the list.
+
+mod crimes;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use endiod_wire::wire::IoEndImage;
 
 use super::addresses::Addresses;
-use super::tape::{INODE, LifeId, Saw, Tape, Who};
-use super::{Derived, Random, Release};
-
-/// What the simulated kernel does wrong, now and then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slip {
-    /// The worker claims it again.
-    SecondClaim,
-    /// It is released again.
-    SecondRelease,
-    /// A reference is put that nobody holds.
-    SurplusPut,
-    /// It is claimed while a reference is held.
-    ClaimedWhileHeld,
-    /// It is converted after its release.
-    UsedAfterRelease,
-}
-
-impl Slip {
-    /// All of them.
-    pub const ALL: [Slip; 5] = [
-        Slip::SecondClaim,
-        Slip::SecondRelease,
-        Slip::SurplusPut,
-        Slip::ClaimedWhileHeld,
-        Slip::UsedAfterRelease,
-    ];
-
-    /// Its name.
-    pub fn label(self) -> &'static str {
-        match self {
-            Slip::SecondClaim => "second_claim",
-            Slip::SecondRelease => "second_release",
-            Slip::SurplusPut => "surplus_put",
-            Slip::ClaimedWhileHeld => "claimed_while_held",
-            Slip::UsedAfterRelease => "used_after_release",
-        }
-    }
-}
+use super::tape::{Call, INODE, LifeId, Saw, Tape, Who};
+use super::{Derived, Random, Release, Slip};
 
 const UNWRITTEN: u32 = 1;
 const FAILED: u32 = 2;
+/// What a conversion returns that failed.
+const EIO: i64 = -5;
 const SUBMITTERS: u32 = 3;
 const WORKER: Who = Who { cpu: 0, tid: 50, irq: false };
 /// Where the list's head is.
 const LIST: u64 = 0xffff_8880_0000_7400;
 
+#[derive(Default)]
 struct Object {
     addr: u64,
     count: u32,
     flag: u32,
     listed: bool,
     ranged: bool,
+    handle: u64,
+    /// The bio that is chained to it.
+    bio: u64,
+    attached: u32,
+    ended: u32,
+    released: bool,
+    /// A bio of it failed.
+    bio_failed: bool,
+    /// What its conversion returned.
+    converted: i64,
+    /// What is to happen to it.
+    slip: Option<Slip>,
+    /// Its last bio was not chained.
+    unchained: bool,
+    life: Option<LifeId>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,6 +67,11 @@ enum Op {
     Free(usize),
     Unlist(usize),
     Worker(bool),
+    /// What is wrong with it happens here, if it can.
+    Slip(usize),
+    Fsync(Call),
+    /// The fsync returns once that io_end is released.
+    FsyncReturns(usize),
 }
 
 struct Actor {
@@ -100,6 +89,12 @@ struct Kernel<'a> {
     free: Addresses,
     list: Vec<usize>,
     breached: BTreeSet<LifeId>,
+    ended: u32,
+    /// The same at the last TICK.
+    ended_by_tick: u32,
+    worker_ran: bool,
+    /// An image has shown a chained bio.
+    chain_shown: bool,
 }
 
 /// Runs `lives` io_ends; those of which the slip happened.
@@ -113,7 +108,22 @@ pub(super) fn run(
     let free = Addresses::new(0xffff_8880_1000_0000, derived);
     let (objects, actors, list) = (Vec::new(), Vec::new(), Vec::new());
     let breached = BTreeSet::new();
-    let mut kernel = Kernel { slip, derived, random, tape, objects, actors, free, list, breached };
+    let (ended, ended_by_tick, worker_ran, chain_shown) = (0, 0, false, false);
+    let mut kernel = Kernel {
+        slip,
+        derived,
+        random,
+        tape,
+        objects,
+        actors,
+        free,
+        list,
+        breached,
+        ended,
+        ended_by_tick,
+        worker_ran,
+        chain_shown,
+    };
     kernel.actors.push(Actor { who: WORKER, ops: VecDeque::new() });
     for tid in 0..SUBMITTERS {
         let who = Who { cpu: (tid % u32::from(derived.cpus)) as u16, tid: 10 + tid, irq: false };
@@ -136,7 +146,9 @@ pub(super) fn run(
         }
         let at = ready[kernel.random.below(ready.len() as u64) as usize];
         let op = kernel.actors[at].ops.pop_front().expect("it is ready");
-        kernel.tape.pass();
+        if kernel.tape.pass() {
+            kernel.ended_by_tick = kernel.ended;
+        }
         kernel.step(at, op);
         kernel.actors.retain(|actor| !actor.who.irq || !actor.ops.is_empty());
     }
@@ -150,13 +162,18 @@ impl Kernel<'_> {
     fn submitter(&mut self, at: usize) {
         let it = self.objects.len();
         let addr = self.free.take();
-        self.objects.push(Object { addr, count: 1, flag: 0, listed: false, ranged: false });
+        let slip = self.slip.filter(|slip| !slip.is_of_worker() && self.random.one_in(3));
+        self.objects.push(Object { addr, count: 1, slip, ..Object::default() });
         let unwritten = self.random.one_in(2);
+        let synced = slip.is_some_and(Slip::is_of_fsync);
         let ops = &mut self.actors[at].ops;
+        // A part of the file: of all that are born in the call, this one alone has to be waited for.
+        ops.extend(synced.then_some(Op::Fsync(Call::Begin { end: 4095 })));
         ops.push_back(Op::Birth(it));
         let bios = self.random.below(4);
-        // A bio that fails before the range is mapped races with it: then the range comes first.
-        let early = if self.derived.failing == 0 { self.random.below(bios + 1) } else { 0 };
+        // A bio that fails before the range is mapped races with it: then the range comes first. The
+        // last bio is one of the range, and pins the inode.
+        let early = if self.derived.failing == 0 { self.random.below(bios.max(1)) } else { 0 };
         for bio in 0..=bios {
             if unwritten && bio == early {
                 ops.extend([Op::Range(it), Op::SetUnwritten(it)]);
@@ -166,8 +183,13 @@ impl Kernel<'_> {
         // 6.12.y converts what failed when its submitter's put is the last: a breach of its own.
         let defers = self.random.one_in(2)
             || (self.derived.release == Release::V6_12 && self.derived.failing > 0);
+        // Without a bio nothing pins the inode: it is not left to the worker.
+        let defers = defers && (bios > 0 || !unwritten);
         let saw = if defers { Saw::PutDefer } else { Saw::Put };
         ops.extend([Op::Place(saw, it), Op::Drop(it, defers)]);
+        if synced {
+            ops.extend([Op::Fsync(Call::DataWait), Op::FsyncReturns(it)]);
+        }
     }
 
     fn bio(&mut self, it: usize) {
@@ -178,6 +200,8 @@ impl Kernel<'_> {
         if fails && !self.is(Release::V5_10) {
             ops.push_back(Op::SetFailed(it));
         }
+        self.objects[it].bio_failed |= fails;
+        ops.extend(self.objects[it].slip.map(|_| Op::Slip(it)));
         ops.extend([Op::Place(Saw::PutDefer, it), Op::Drop(it, true)]);
         // Interrupts of one CPU do not interrupt each other: the later one waits.
         let same = |actor: &&mut Actor| actor.who.irq && actor.who.cpu == cpu;
@@ -191,7 +215,9 @@ impl Kernel<'_> {
         let mut ops = VecDeque::from([Op::Worker(true)]);
         for it in std::mem::take(&mut self.list) {
             ops.push_back(Op::Unlist(it));
-            ops.extend(self.conversion(it, true));
+            if !self.forgets(it) {
+                ops.extend(self.conversion(it, true));
+            }
         }
         ops.push_back(Op::Worker(false));
         self.actors[0].ops = ops;
@@ -209,35 +235,24 @@ impl Kernel<'_> {
             ops.push(Op::Place(Saw::Claim, it));
         }
         if converts {
-            ops.extend([Op::Place(Saw::ConvertBegin, it), Op::Place(Saw::ConvertEnd, it)]);
+            let fails = self.objects[it].slip == Some(Slip::ErrorHidden) && !failed;
+            let ret = if fails { EIO } else { 0 };
+            ops.extend([Saw::ConvertBegin, Saw::ConvertEnd { ret }].map(|saw| Op::Place(saw, it)));
         }
         ops.push(Op::ClearUnwritten(it));
         ops.extend([Op::Place(Saw::Release, it), Op::Free(it)]);
         if converts && by_worker {
-            self.slip(it, &mut ops);
+            self.spoil(it, &mut ops);
         }
         ops
     }
 
-    /// Now and then the kernel does something wrong with an io_end that the worker processes.
-    fn slip(&mut self, it: usize, ops: &mut Vec<Op>) {
-        let Some(slip) = self.slip.filter(|_| self.random.one_in(8)) else { return };
-        self.breached.insert(self.tape.life(self.objects[it].addr));
-        match slip {
-            Slip::SecondClaim => {
-                let saw = if self.is(Release::V6_18) { Saw::Claim } else { Saw::ConvertBegin };
-                ops.insert(ops.len() - 4, Op::Place(saw, it));
-            }
-            Slip::SecondRelease => ops.insert(ops.len() - 1, Op::Place(Saw::Release, it)),
-            Slip::SurplusPut => ops.insert(0, Op::Place(Saw::PutDefer, it)),
-            Slip::ClaimedWhileHeld => self.objects[it].count += 1,
-            Slip::UsedAfterRelease => ops.insert(ops.len() - 1, Op::Place(Saw::ConvertBegin, it)),
-        }
-    }
-
     fn step(&mut self, at: usize, op: Op) {
         match op {
-            Op::Birth(it) => self.place(at, Saw::Birth, it),
+            Op::Birth(it) => {
+                self.place(at, Saw::Birth, it);
+                self.objects[it].life = Some(self.tape.life(self.objects[it].addr));
+            }
             Op::Range(it) => {
                 self.objects[it].ranged = true;
                 self.place(at, Saw::Range, it);
@@ -245,12 +260,15 @@ impl Kernel<'_> {
             Op::SetUnwritten(it) => self.objects[it].flag |= UNWRITTEN,
             Op::Attach(it) => {
                 self.objects[it].count += 1;
+                self.objects[it].attached += 1;
                 self.place(at, Saw::Attach, it);
                 self.bio(it);
             }
+            Op::Place(Saw::BioEnd { .. }, it) if self.swallows(it) => {}
             Op::Place(saw, it) => self.place(at, saw, it),
             Op::Read(record, it) => {
                 let image = self.image(it);
+                self.chain_shown |= image.bio != 0;
                 self.tape.read(record, &image);
             }
             Op::SetFailed(it) => self.objects[it].flag |= FAILED,
@@ -258,30 +276,59 @@ impl Kernel<'_> {
             Op::ClearUnwritten(it) => self.objects[it].flag &= !UNWRITTEN,
             Op::Free(it) => self.free.give_back(self.objects[it].addr, self.random),
             Op::Unlist(it) => self.objects[it].listed = false,
-            Op::Worker(begins) => self.tape.worker(self.actors[at].who, begins),
+            Op::Worker(begins) => {
+                self.worker_ran = true;
+                self.tape.worker(self.actors[at].who, begins);
+            }
+            Op::Slip(it) => self.slips(it),
+            Op::Fsync(call) => self.tape.fsync(self.actors[at].who, call),
+            Op::FsyncReturns(it) => self.fsync_returns(at, it),
         }
     }
 
     fn place(&mut self, at: usize, saw: Saw, it: usize) {
         let who = self.actors[at].who;
-        let record = self.tape.place(who, saw, self.objects[it].addr);
-        let imaged = !matches!(saw, Saw::Birth | Saw::Range | Saw::Attach | Saw::ConvertEnd);
+        let chains = who.irq && saw == Saw::PutDefer && self.defers(it);
+        let object = &mut self.objects[it];
+        match saw {
+            Saw::BioEnd { .. } => {
+                object.ended += 1;
+                self.ended += 1;
+            }
+            Saw::ConvertEnd { ret } => object.converted = ret,
+            Saw::Release => object.released = true,
+            // Of the bio that ends, before it puts.
+            Saw::PutDefer if chains && !object.unchained => object.bio = object.addr + 2,
+            _ => {}
+        }
+        let record = self.tape.place(who, saw, object.addr);
+        let imaged = !matches!(saw, Saw::Birth | Saw::Range | Saw::Attach | Saw::ConvertEnd { .. });
         if imaged {
             self.actors[at].ops.push_front(Op::Read(record, it));
         }
     }
 
-    fn put(&mut self, at: usize, it: usize, defers: bool) {
+    /// Is there something to do before its release?
+    fn defers(&self, it: usize) -> bool {
         let may_abort = self.is(Release::V6_18) && self.derived.data_err_abort;
+        let flag = self.objects[it].flag;
+        flag & UNWRITTEN != 0 || flag & FAILED != 0 && may_abort
+    }
+
+    fn put(&mut self, at: usize, it: usize, defers: bool) {
+        let to_do = self.defers(it);
+        let irq = self.actors[at].who.irq && self.worker_ran;
         let object = &mut self.objects[it];
         object.count -= 1;
         if object.count > 0 {
             return;
         }
-        let unwritten = object.flag & UNWRITTEN != 0;
-        let failed = object.flag & FAILED != 0;
-        let ops = if !(unwritten || failed && may_abort) {
+        let irq = irq && object.slip == Some(Slip::ConvertedInIrq) && object.flag == UNWRITTEN;
+        let ops = if !to_do {
             vec![Op::Place(Saw::Release, it), Op::Free(it)]
+        } else if irq {
+            self.breach(it);
+            self.conversion(it, false)
         } else if defers {
             object.listed = true;
             self.list.push(it);
@@ -293,15 +340,15 @@ impl Kernel<'_> {
     }
 
     fn image(&self, it: usize) -> IoEndImage {
-        let Object { addr, count, flag, listed, ranged } = self.objects[it];
+        let Object { addr, count, flag, listed, ranged, handle, bio, .. } = self.objects[it];
         let list = if listed { LIST } else { addr };
         let vec = if ranged { addr + 0x1000 } else { addr + 48 };
         IoEndImage {
             list_next: list,
             list_prev: list,
-            handle: 0,
+            handle,
             inode: INODE,
-            bio: 0,
+            bio,
             flag,
             count,
             vec_next: vec,

@@ -24,6 +24,9 @@ pub(super) const NS_PER_STEP: u64 = 1_000;
 /// Steps between two TICKs.
 const STEPS_PER_TICK: u64 = 400;
 
+/// Steps after which what is in one state is stuck: more than a world takes.
+const STEPS_STUCK: u64 = 1_000_000_000;
+
 /// An io_end: its address and its birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LifeId {
@@ -41,6 +44,17 @@ pub(super) struct Who {
     pub(super) irq: bool,
 }
 
+/// Where an fsync is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// From the first byte on to that one.
+    Begin { end: i64 },
+    /// It waits for writeback.
+    DataWait,
+    /// It returns 0.
+    Return,
+}
+
 /// What a probe saw of an io_end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Saw {
@@ -52,7 +66,7 @@ pub(super) enum Saw {
     PutDefer,
     Claim,
     ConvertBegin,
-    ConvertEnd,
+    ConvertEnd { ret: i64 },
     Release,
 }
 
@@ -88,12 +102,14 @@ impl Tape {
         self.records.len()
     }
 
-    /// One step of the world passed.
-    pub(super) fn pass(&mut self) {
+    /// One step of the world passed; did a TICK come with it?
+    pub(super) fn pass(&mut self) -> bool {
         self.now += 1;
-        if self.now.is_multiple_of(STEPS_PER_TICK) {
+        let ticks = self.now.is_multiple_of(STEPS_PER_TICK);
+        if ticks {
             self.tick();
         }
+        ticks
     }
 
     pub(super) fn announce(&mut self, name: &str, cpus: u16, claims: bool) {
@@ -119,6 +135,19 @@ impl Tape {
             self.agent(&wire::Attach { header, probe, backend, failed: 0, pad: [0; 2] }, false);
         }
         self.now += 1;
+    }
+
+    /// Says from which age on an io_end is stuck.
+    pub(super) fn watch_age(&mut self) {
+        let (key, value) = (wire::config_key::STUCK_AFTER_NS, NS_PER_STEP * STEPS_STUCK);
+        let header = self.own::<wire::Config>();
+        self.agent(&wire::Config { header, key, pad: 0, value }, false);
+    }
+
+    /// Nothing happens until all that is left is stuck.
+    pub(super) fn pause(&mut self) {
+        self.now += 2 * STEPS_STUCK;
+        self.tick();
     }
 
     pub(super) fn tick(&mut self) {
@@ -159,8 +188,8 @@ impl Tape {
                 valid: 0,
                 image: IoEndImage::default(),
             }),
-            Saw::ConvertEnd => {
-                self.kernel(who, |header| wire::ConvertEnd { header, io_end: addr, ret: 0 })
+            Saw::ConvertEnd { ret } => {
+                self.kernel(who, |header| wire::ConvertEnd { header, io_end: addr, ret })
             }
             Saw::Put => self.imaged::<wire::Put>(who, addr),
             Saw::PutDefer => self.imaged::<wire::PutDefer>(who, addr),
@@ -193,22 +222,25 @@ impl Tape {
         self.push(bytes, Some(who.cpu), false, false);
     }
 
-    /// An fsync of the whole file begins or returns.
-    pub(super) fn fsync(&mut self, who: Who, begins: bool) {
-        let bytes = if begins {
-            self.kernel(who, |header| wire::FsyncBegin {
+    /// An fsync goes on.
+    pub(super) fn fsync(&mut self, who: Who, call: Call) {
+        let phase = wire::fsync_phase::DATA_WAIT;
+        let bytes = match call {
+            Call::Begin { end } => self.kernel(who, |header| wire::FsyncBegin {
                 header,
                 inode: INODE,
                 ino: INO,
                 start: 0,
-                end: i64::MAX,
+                end,
                 dev: DEV,
                 datasync: 0,
                 valid: valid::INODE | valid::RANGE,
                 phases_followed: 1,
-            })
-        } else {
-            self.kernel(who, |header| wire::FsyncEnd { header, ret: 0 })
+            }),
+            Call::DataWait => {
+                self.kernel(who, |header| wire::FsyncPhaseBegin { header, phase, pad: 0 })
+            }
+            Call::Return => self.kernel(who, |header| wire::FsyncEnd { header, ret: 0 }),
         };
         self.push(bytes, Some(who.cpu), false, false);
     }
