@@ -141,9 +141,22 @@ pub(crate) fn agree(guest: &Guest, facts: &mut Facts) -> Result<()> {
         over[0].abs_diff(over[1]) <= missed || cut > 0,
         "bios over: {over:?}, {missed} hits skipped, no walk cut"
     );
-    let handed_over = event(&raw, "work_queued");
-    facts.insert("batches handed over".into(), handed_over.into());
-    ensure!(handed_over > 0, "no batch was seen handed to the worker");
+    check_handed_over(&fentry, &raw, facts)
+}
+
+/// A batch is handed over when a list was empty (`ext4_add_complete_io` queues the work, 5.5 to 7.3), so
+/// each has an io_end that fentry counts as queued, unless a skipped hit hides one.
+fn check_handed_over(fentry: &Summary, raw: &Summary, facts: &mut Facts) -> Result<()> {
+    let (batches, queued) = (event(raw, "work_queued"), fentry.io_ends.queued);
+    facts.insert("batches handed over".into(), batches.into());
+    facts.insert("io_ends queued".into(), queued.into());
+    let missed = fentry.missed();
+    ensure!(batches > 0, "no batch was seen handed to the worker");
+    ensure!(
+        batches <= queued + missed,
+        "{batches} batches were handed over, but fentry saw {queued} io_ends queued and the kernel \
+         skipped {missed} of its hits only: {fentry}{raw}"
+    );
     Ok(())
 }
 
