@@ -149,6 +149,7 @@ cases! {
     Replica "replica_bug_2_is_found_by_what_it_frees", replica::only_where_modules_have_btf, replica::bug_2_is_found_by_what_it_frees;
     Replica "replica_bug_2_hangs_and_is_seen_to", replica::only_where_modules_have_btf, replica::bug_2_hangs_and_is_seen_to;
     Native "a_loop_device_of_this_machine_is_conserved", always, native::loop_device_is_conserved;
+    Native "raw_tracepoints_alone_conserve_a_loop_device_of_this_machine", always, native::conserved_by_raw_tracepoints;
     Agent "bad_input_is_named_with_its_fix", always, bad_input::named;
     Agent "a_locked_down_kernel_is_named", always, bad_input::locked_down;
     Agent "doctor_names_lockdown", always, doctor::names_lockdown;

@@ -1,4 +1,4 @@
-//! A kernel as it comes, with whatever back end it takes: what was written to the device on `/mnt` is
+//! A kernel as it comes, with whatever back end it takes or with raw tracepoints alone: what was written to the device on `/mnt` is
 //! what was seen of it. The machine itself has other file systems, so everything is counted by device.
 
 use std::fs;
@@ -13,23 +13,35 @@ use crate::{
     workload::{COMMIT_LINE, Issued, stress, sync},
 };
 
-/// On this machine's own kernel, on a loop device.
+/// On this machine's own kernel, on a loop device, by the back ends of the agent's choice.
 pub(crate) fn loop_device_is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    conserved(guest, "native", [&COMMIT_LINE, &buffered], facts).map(drop)
+    loop_device(guest, "native", "auto", facts).map(drop)
 }
 
-/// A direct and a buffered workload on the device, and the agent that watched them by the back end of
-/// its choice.
+/// The same by raw tracepoints alone, where the agent's choice is another.
+pub(crate) fn conserved_by_raw_tracepoints(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    let ended = loop_device(guest, "native_raw_tp", "raw_tp", facts)?;
+    let serving = facts.get("back end").and_then(|it| it.as_str()).unwrap_or_default();
+    ensure!(serving == "raw_tp", "not by raw tracepoints alone, but by {serving}: {}", ended.log);
+    Ok(())
+}
+
+fn loop_device(guest: &Guest, name: &str, backend: &str, facts: &mut Facts) -> Result<Ended> {
+    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    conserved(guest, name, backend, [&COMMIT_LINE, &buffered], facts)
+}
+
+/// A direct and a buffered workload on the device, and the agent that watched them by that back end.
 pub(super) fn conserved(
     guest: &Guest,
     name: &str,
+    backend: &str,
     lines: [&[&str]; 2],
     facts: &mut Facts,
 ) -> Result<Ended> {
     let device = device_on("/mnt")?;
     sync();
-    let agent = Agent::start(&["--findings-dir", "none"])?;
+    let agent = Agent::start(&["--findings-dir", "none", "--backend", backend])?;
     let [direct, buffered] = lines;
     let issued = [stress(&format!("{name}1"), direct)?, stress(&format!("{name}2"), buffered)?];
     sync();

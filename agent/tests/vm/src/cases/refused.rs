@@ -47,7 +47,7 @@ fn falls_back(guest: &Guest, name: &str, facts: &mut Facts) -> Result<()> {
         of("raw_tp").is_some_and(|row| row.probes > 0),
         "raw tracepoints do not serve:\n{page}"
     );
-    let ended = native::conserved(guest, name, [&DIRECT, &BUFFERED], facts)?;
+    let ended = native::conserved(guest, name, "auto", [&DIRECT, &BUFFERED], facts)?;
     let said = ended.log.lines().find(|line| line.contains("probes by raw_tp, in place of fentry"));
     ensure!(said.is_some_and(|line| line.contains(REFUSAL)), "no reason is logged: {}", ended.log);
     let ok = report.probes.iter().filter(|probe| probe.verdict == ProbeVerdict::Ok).count();
