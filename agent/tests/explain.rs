@@ -58,6 +58,7 @@ fn counted(records: &[Vec<u8>]) -> BTreeMap<(u64, Nanos), usize> {
             | Body::PutDefer(seen)
             | Body::Claim(seen)
             | Body::ConvertBegin(seen)
+            | Body::Requeue { seen, .. }
             | Body::Release(seen) => seen.io_end,
             _ => continue,
         };

@@ -120,7 +120,7 @@ pub fn simulate(options: &Options) -> Simulated {
     let derived = Derived::draw(world, chosen, &mut random);
     assert!(world.releases().contains(&derived.release), "{world:?} of {:?}", derived.release);
     let mut tape = Tape::default();
-    tape.announce(derived.release.uname(), derived.cpus, derived.release.claims());
+    tape.announce(derived.release, derived.cpus);
     if let World::Refcounted(_) = world {
         tape.watch_age();
     }

@@ -25,6 +25,9 @@ fn fails(world: World, mutant: Option<Mutant>) -> bool {
 fn world_of(mutant: Mutant) -> World {
     match mutant {
         Mutant::FreesWhatOthersClaim => World::CompletedList(Half::UNFIXED),
+        Mutant::RequeuesUnlocked => {
+            World::CompletedList(Half { queued_in_lock: false, ..Half::FIXED })
+        }
         Mutant::ListsNothing => World::CompletedList(Half::FIXED),
         Mutant::ClaimsTwice => World::Refcounted(Some(Slip::SecondClaim)),
         Mutant::ReleasesTwice => World::Refcounted(Some(Slip::SecondRelease)),

@@ -168,7 +168,7 @@ impl Told {
     /// Every event of an io_end was judged, or told as one that was not.
     fn conserves(&self) -> bool {
         let kinds = ["io_end_birth", "range_added", "bio_attach", "bio_end", "put", "put_defer"];
-        let more = ["claim", "convert_begin", "convert_end", "release"];
+        let more = ["claim", "convert_begin", "convert_end", "requeue", "release"];
         let events =
             kinds.iter().chain(&more).filter_map(|kind| self.summary.stream.events.get(*kind));
         let events: u64 = events.sum();

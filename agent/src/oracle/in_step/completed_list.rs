@@ -61,7 +61,9 @@ impl States for Set {
             Act::ConvertEnd if mine && rules.are(Mutant::FreesWhatOthersClaim) => self.0 & FREED,
             Act::Release if over => self.free(mine, flag, rules),
             // Also one whose conversion has returned: IN_FSYNC is cleared in a later critical section.
-            Act::Requeue { locked } if over && *locked != Some(false) => {
+            Act::Requeue { locked }
+                if over && (*locked != Some(false) || rules.are(Mutant::RequeuesUnlocked)) =>
+            {
                 self.0 & (LISTED | CLAIMED | CONVERTED)
             }
             _ => 0,

@@ -10,6 +10,8 @@ pub enum Mutant {
     FreesWhatOthersClaim,
     /// 2012: the last put never lists.
     ListsNothing,
+    /// 2012: the work puts it back while nobody holds the lock.
+    RequeuesUnlocked,
     /// Today: what is claimed is claimed again.
     ClaimsTwice,
     /// Today: what is freed is freed again.
@@ -28,9 +30,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 9] = [
+    pub const ALL: [Mutant; 10] = [
         Mutant::FreesWhatOthersClaim,
         Mutant::ListsNothing,
+        Mutant::RequeuesUnlocked,
         Mutant::ClaimsTwice,
         Mutant::ReleasesTwice,
         Mutant::PutsWhatNobodyHolds,

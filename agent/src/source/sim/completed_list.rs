@@ -5,11 +5,11 @@
 //!   submitter  birth, range, attach, put
 //!   interrupt  end, put_defer, list_add, queue_work
 //!   flushers   fsync: lock the mutex, (del, claim, convert, done)* until the list is empty, unlock
-//!   worker     one work after the other, in order; requeues what it cannot do
+//!   worker     one work after the other, in order; requeues what it cannot do, and sets QUEUED
 //! ```
 //!
 //! An operation is a critical section, a load or a store. A breach is a release that begins before the
-//! flusher's conversion has returned; the address is given out again only when the flusher is through.
+//! flusher's conversion has returned, or a requeue outside of the lock; the address is given out again only when the flusher is through.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -96,7 +96,7 @@ struct Host<'a> {
 const WORKER: usize = FLUSHERS;
 const SUBMITTER: usize = FLUSHERS + 1;
 
-/// Runs `lives` io_ends; those that were freed in use.
+/// Runs `lives` io_ends; those that were freed in use, or put back outside of the lock.
 pub(super) fn run(
     half: Half,
     lives: u32,
@@ -260,13 +260,14 @@ impl Host<'_> {
         if !busy && !object.listed {
             ops.extend([Op::Place(Saw::Release, it), Op::Free(it), Op::WorkerEnd]);
         } else if busy || self.mutex.is_some() {
-            ops.push_back(Op::QueueWork(it));
             if self.half.queued_in_lock {
-                object.flag |= QUEUED;
+                ops.extend([Op::QueueWork(it), Op::WorkerEnd]);
+                self.requeue_locked(it);
             } else {
-                ops.push_back(Op::LoadFlag(it));
+                // Between two steps the lock is nobody's.
+                ops.push_back(Op::Place(Saw::Requeue { lock: 0 }, it));
+                ops.extend([Op::QueueWork(it), Op::LoadFlag(it), Op::WorkerEnd]);
             }
-            ops.push_back(Op::WorkerEnd);
         } else {
             object.listed = false;
             self.list.retain(|listed| *listed != it);
@@ -278,6 +279,15 @@ impl Host<'_> {
         }
     }
 
+    /// Still under the lock of the look: the record, and then the store.
+    fn requeue_locked(&mut self, it: usize) {
+        let (who, addr) = (self.actors[WORKER].0, self.objects[it].addr);
+        let record = self.tape.place(who, Saw::Requeue { lock: 1 }, addr);
+        let image = self.image(it);
+        self.tape.read(record, &image);
+        self.objects[it].flag |= QUEUED;
+    }
+
     fn place(&mut self, at: usize, saw: Saw, it: usize) {
         let who = self.actors[at].0;
         let record = self.tape.place(who, saw, self.objects[it].addr);
@@ -285,6 +295,9 @@ impl Host<'_> {
             Saw::Birth | Saw::Range => return,
             Saw::Attach => return self.objects[it].count += 1,
             Saw::ConvertEnd { .. } => return self.objects[it].converting = false,
+            Saw::Requeue { lock: 0 } => {
+                self.breached.insert(self.tape.life(self.objects[it].addr));
+            }
             Saw::Release if self.objects[it].converting => {
                 self.breached.insert(self.tape.life(self.objects[it].addr));
             }

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, mem::size_of};
 
 use endiod_wire::wire::{self, Header, IoEndImage, Record, bytes_of, context, valid};
 
+use super::Release;
 use crate::event::Backend;
 use crate::probes::PROBES;
 
@@ -61,12 +62,20 @@ pub(super) enum Saw {
     Birth,
     Range,
     Attach,
-    BioEnd { status: u32 },
+    BioEnd {
+        status: u32,
+    },
     Put,
     PutDefer,
     Claim,
     ConvertBegin,
-    ConvertEnd { ret: i64 },
+    ConvertEnd {
+        ret: i64,
+    },
+    /// Its work puts it back; the word of the lock.
+    Requeue {
+        lock: u32,
+    },
     Release,
 }
 
@@ -112,14 +121,15 @@ impl Tape {
         ticks
     }
 
-    pub(super) fn announce(&mut self, name: &str, cpus: u16, claims: bool) {
+    pub(super) fn announce(&mut self, release: Release, cpus: u16) {
+        let (name, claims) = (release.uname(), release.claims());
         self.seq = vec![0; usize::from(cpus)];
-        let mut release = [0; 64];
-        release[..name.len()].copy_from_slice(name.as_bytes());
+        let mut uname = [0; 64];
+        uname[..name.len()].copy_from_slice(name.as_bytes());
         let header = self.own::<wire::Host>();
         let (version, cpus) = (wire::VERSION, u32::from(cpus));
         self.agent(
-            &wire::Host { header, version, pad: 0, cpus, release, hash_key: HASH_KEY },
+            &wire::Host { header, version, pad: 0, cpus, release: uname, hash_key: HASH_KEY },
             false,
         );
         let mut device = [0; 32];
@@ -127,8 +137,10 @@ impl Tape {
         let header = self.own::<wire::Device>();
         self.agent(&wire::Device { header, dev: DEV, pad: 0, name: device }, false);
         for (probe, row) in (0..).zip(PROBES) {
+            // Of the fixture's probes the core of 2012 has the one of what today's has not.
+            let of_2012 = row.program == "replica_requeue" && release == Release::V3_2;
             let absent = row.hook.backend() != Backend::Fentry
-                || row.is_of_fixture()
+                || row.is_of_fixture() && !of_2012
                 || row.program == "ext4_end_io_end" && !claims;
             let backend = if absent { wire::backend::NONE } else { wire::backend::FENTRY };
             let header = self.own::<wire::Attach>();
@@ -191,6 +203,13 @@ impl Tape {
             Saw::ConvertEnd { ret } => {
                 self.kernel(who, |header| wire::ConvertEnd { header, io_end: addr, ret })
             }
+            Saw::Requeue { lock } => self.kernel(who, |header| wire::Requeue {
+                header,
+                io_end: addr,
+                valid: valid::LOCK,
+                lock,
+                image: IoEndImage::default(),
+            }),
             Saw::Put => self.imaged::<wire::Put>(who, addr),
             Saw::PutDefer => self.imaged::<wire::PutDefer>(who, addr),
             Saw::Claim => self.imaged::<wire::Claim>(who, addr),
@@ -254,7 +273,8 @@ impl Tape {
         // `valid` is 8 bytes before the image where padding follows it, else 4.
         let is_bio_end = len == size_of::<wire::BioEnd>();
         let valid_at = image_at - if is_bio_end { 4 } else { 8 };
-        placed.bytes[valid_at..valid_at + 4].copy_from_slice(&valid::IMAGE.to_ne_bytes());
+        let known = &mut placed.bytes[valid_at..valid_at + 4];
+        known.iter_mut().zip(valid::IMAGE.to_ne_bytes()).for_each(|(byte, bits)| *byte |= bits);
         let words = [image.list_next, image.list_prev, image.handle, image.inode, image.bio];
         let counts = u64::from(image.count) << 32 | u64::from(image.flag);
         let words = words.into_iter().chain([counts, image.vec_next, image.vec_prev]);
