@@ -4,6 +4,7 @@
 mod arm64;
 mod kernel;
 mod lanes;
+mod mounts;
 mod native;
 mod page;
 mod perfetto;
@@ -59,6 +60,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let (of_guests, places) = bench.columns(&kernels(args))?;
         columns.extend(of_guests);
         page::write(&places, &workspace.store().join("out/kernels.md"))?;
+        mounts::write(&columns, &workspace.store().join("out/mounts.md"))?;
         truth::write(&places, &workspace.store().join("out/truth-table.md"))?;
     }
     if is_whole && !args.no_vm {

@@ -36,16 +36,19 @@ fn recordings(dir: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|found| found == "endiod")).collect()
 }
 
-/// Asks for a slice and waits until there is one more recording.
-fn dump(agent: &Agent, dir: &Path) -> Result<()> {
-    let before = recordings(dir).len();
+/// Asks for a slice, waits until there is one more recording, and says which.
+pub(super) fn dump(agent: &Agent, dir: &Path) -> Result<PathBuf> {
+    let before = recordings(dir);
     agent.kill(libc::SIGUSR1)?;
     let start = Instant::now();
-    while recordings(dir).len() <= before {
+    loop {
+        let new = recordings(dir).into_iter().find(|path| !before.contains(path));
+        if let Some(new) = new {
+            return Ok(new);
+        }
         ensure!(start.elapsed() < PATIENCE, "no slice in {}", dir.display());
         std::thread::yield_now();
     }
-    Ok(())
 }
 
 /// Every recording is whole and replays, with io_ends in it.

@@ -2,6 +2,7 @@
 //! and the counts that this stands on are shown. What a row by its nature never does is in the table
 //! and checked as well, so that a row never passes for more than it proves.
 
+mod records;
 mod table;
 
 use std::{
@@ -13,11 +14,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use endiod::report::Summary;
+use serde_json::Value;
 
-use self::table::MOUNTS;
+use self::{records::Records, table::MOUNTS};
 use super::{
-    Case, Run, Suite,
+    Case, Run, Suite, backends,
     conservation::{self, check_stream},
+    keep,
 };
 use crate::{
     Facts, Guest,
@@ -34,16 +37,23 @@ enum Counter {
     Born,
     Bios,
     Converted,
+    Deferred,
     Queued,
     Direct,
     Fsyncs,
 }
 
+/// What a row at least shows of each conversion and deferred put that it can have: one thread gets to
+/// the end of its file of 2 MiB by synchronous writes of 64 KiB, each with an io_end and a bio of its
+/// own, which makes 32. Half of them: a preemptible kernel skips hits.
+const COMPLETIONS_MIN: u64 = 16;
+
 impl Counter {
-    const ALL: [Counter; 6] = [
+    const ALL: [Counter; 7] = [
         Counter::Born,
         Counter::Bios,
         Counter::Converted,
+        Counter::Deferred,
         Counter::Queued,
         Counter::Direct,
         Counter::Fsyncs,
@@ -55,9 +65,20 @@ impl Counter {
             Counter::Born => ("io_ends", io_ends.born),
             Counter::Bios => ("bios", io_ends.bios_attached),
             Counter::Converted => ("converted", io_ends.converted),
+            Counter::Deferred => ("deferred_puts", backends::event(summary, "put_defer")),
             Counter::Queued => ("queued", io_ends.queued),
             Counter::Direct => ("direct_ios", direct_ios.completed),
             Counter::Fsyncs => ("fsyncs", fsyncs.completed),
+        }
+    }
+
+    /// The least that proves something.
+    fn min(self) -> u64 {
+        match self {
+            Counter::Converted | Counter::Deferred => COMPLETIONS_MIN,
+            Counter::Born | Counter::Bios | Counter::Queued | Counter::Direct | Counter::Fsyncs => {
+                1
+            }
         }
     }
 }
@@ -123,17 +144,40 @@ pub(super) fn run(row: &Row, guest: &Guest, facts: &mut Facts) -> Result<()> {
         fscrypt::encrypt(mounted.dir(), &dir)?;
     }
     sync();
-    let agent = Agent::start(&[])?;
+    let agent = Agent::start(&["--findings-dir", SLICES])?;
     let load = Load { mounted: &mounted, dir: &dir };
     let calls = load.run(row.step, facts)?;
     sync();
     let (_, scrape) = http::get(agent.addr(), "/metrics")?;
+    note_records(&agent, facts)?;
     // The end of a file system is part of its life.
     mounted.unmount()?;
     let file = row.name.replace([':', ' ', '='], "_");
     let summary = agent.stop(guest, &file)?.summary;
     check(row, &summary, calls, facts)?;
     check_device(device, &scrape, &summary)
+}
+
+/// The rule for a conversion that failed and an fsync that did not tell.
+const HIDDEN: &str = "conversion_error_hidden";
+
+/// Where a row's slice goes: in memory, so that it is no I/O of ext4.
+const SLICES: &str = "/tmp/row_slices";
+
+/// What the flight recorder holds of the row's load.
+fn note_records(agent: &Agent, facts: &mut Facts) -> Result<()> {
+    let dir = Path::new(SLICES);
+    let slice = keep::dump(agent, dir)?;
+    let records = Records::of(&slice)?;
+    fs::remove_dir_all(dir).context("the agent made the directory")?;
+    facts.insert("fsyncs_at_once".into(), records.fsyncs_at_once.into());
+    facts.insert("in_interrupts".into(), records.in_interrupts.into());
+    facts.insert("nested_interrupts".into(), records.nested.into());
+    let told = "between a record's number and its place in the ring; others cannot be told";
+    facts.insert("nested_interrupts are those".into(), told.into());
+    ensure!(records.fsyncs_at_once > 0, "no fsync is in the slice");
+    ensure!(records.in_interrupts > 0, "nothing was told from an interrupt");
+    Ok(())
 }
 
 /// A device over the whole of vdb, in one part.
@@ -297,14 +341,22 @@ fn check(row: &Row, summary: &Summary, calls: Calls, facts: &mut Facts) -> Resul
                 ensure!(count == 0, "{name} should never happen ({why}), seen {count}");
                 facts.insert(format!("never exercises {name}"), (*why).into());
             }
-            None => ensure!(count > 0, "{name}: none seen, so this proves nothing: {summary}"),
+            None => {
+                let min = counter.min();
+                if min > 1 {
+                    facts.insert(format!("{name} at least"), min.into());
+                }
+                ensure!(
+                    count >= min,
+                    "{name}: {count} seen, {min} are needed to prove anything: {summary}"
+                );
+            }
         }
     }
     facts.insert("missed".into(), summary.missed().into());
     check_stream(summary)?;
     conservation::check_misses(summary)?;
-    let found = &summary.findings;
-    ensure!(found.is_empty(), "findings on a healthy kernel: {found:?}");
+    check_findings(summary, calls, facts)?;
     conservation::check_lives(summary)?;
     if calls.may_fail {
         return Ok(());
@@ -312,6 +364,22 @@ fn check(row: &Row, summary: &Summary, calls: Calls, facts: &mut Facts) -> Resul
     conservation::check_fsyncs(summary, calls.syncs)?;
     if row.does(Counter::Direct) {
         conservation::check_direct(summary, calls.directs)?;
+    }
+    Ok(())
+}
+
+/// Nobody is accused, but that a shutdown under load may show a defect of the kernel as it is: a
+/// conversion fails, `ext4_end_io_end` sets no error on the mapping (5.10 to 7.3), and the fsync that
+/// waited for it returns 0.
+fn check_findings(summary: &Summary, calls: Calls, facts: &mut Facts) -> Result<()> {
+    let is_known = |finding: &&Value| finding["rule"] == HIDDEN && calls.may_fail;
+    let (known, others): (Vec<_>, Vec<_>) = summary.findings.iter().partition(is_known);
+    ensure!(others.is_empty(), "findings on a healthy kernel: {others:?}");
+    let failed = summary.io_ends.conversion_errors;
+    ensure!(known.len() as u64 <= failed, "{failed} conversions failed: {known:?}");
+    if calls.may_fail {
+        facts.insert("conversions failed".into(), failed.into());
+        facts.insert("of them hidden by an fsync".into(), known.len().into());
     }
     Ok(())
 }
