@@ -263,7 +263,7 @@ impl Pipeline {
             }
             Body::Misses { probe, total } => {
                 let missed = self.totals.missed(probe, total);
-                self.meter.metrics().probe_missed(probe, names::RECURSION, missed);
+                self.meter.metrics().probe_missed(probe, names::miss_reason(probe), missed);
             }
             Body::ProgramLoss { left_out } => {
                 let rose = self.totals.program_loss(left_out);

@@ -31,7 +31,7 @@ const NAMES: Names = Names {
     losses: &[("kernel", "ring_full"), ("decode", "short")],
     suppression_reasons: &["loss"],
     degraded_reasons: &["generation", "probe_missing"],
-    miss_reasons: &["recursion"],
+    miss_reasons: &["recursion", "kprobe"],
 };
 
 const VDA1: DevId = DevId(254 << 20 | 1);
@@ -115,6 +115,7 @@ fn script(metrics: &Metrics) {
     }]);
     metrics.probe_attached(ProbeId(0), "ext4_init_io_end", "fentry");
     metrics.probe_missed(ProbeId(0), "recursion", 0);
+    metrics.probe_missed(ProbeId(1), "kprobe", 3);
     for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Process) {
         metrics.observing(scope);
     }

@@ -219,7 +219,7 @@ pub const METRICS: &[MetricRow] = &[
         "What an attached probe is attached to, and how."),
     row("endiod_probe_attached", Type::Gauge, Unit::Flag, &[PROBE], Scope::Agent,
         "1 if the probe is attached, 0 if not."),
-    row("endiod_probe_missed_total", Type::Counter, Unit::Count("hits"), &[PROBE, names("reason", "why the kernel skipped the probe", REASONS_MAX)], Scope::Agent,
+    row("endiod_probe_missed_total", Type::Counter, Unit::Count("hits"), &[PROBE, names("reason", "why the kernel skipped the probe: `recursion`, its program was running on that CPU; `kprobe`, of a kprobe: that, another kprobe, or a program of one or of a classic tracepoint was", REASONS_MAX)], Scope::Agent,
         "Hits for which the kernel did not run the probe, by reason; absent where the kernel does not count them: those of kprobes, which every kernel skips, before 6.7, and all others before 5.12, which skips none."),
     row("endiod_events_total", Type::Counter, Unit::Count("records"), &[names("kind", "the kinds of wire records", EVENT_KINDS_MAX)], Scope::Agent,
         "Records decoded, by kind."),

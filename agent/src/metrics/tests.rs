@@ -16,7 +16,7 @@ const NAMES: Names = Names {
     losses: &[("kernel", "ring_full")],
     suppression_reasons: &["loss"],
     degraded_reasons: &["generation", "probe_missing"],
-    miss_reasons: &["recursion"],
+    miss_reasons: &["recursion", "kprobe"],
 };
 
 const VDA1: DevId = DevId(254 << 20 | 1);

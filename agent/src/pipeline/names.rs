@@ -5,10 +5,10 @@ use endiod_wire::wire::RECORDS;
 use crate::{
     decode::Malformed,
     detect::{Lack, Rule, Suppressed},
-    event::ProgramBound,
+    event::{Backend, ProbeId, ProgramBound},
     lifecycle::{State, Table},
     metrics::Names,
-    probes::PROBES,
+    probes::{self, PROBES},
 };
 
 /// Stage of a loss: the ring between programs and agent.
@@ -27,8 +27,11 @@ pub(crate) const UNTRACKED: &str = "untracked";
 pub(crate) const TABLE: &str = "table";
 /// Stage of a loss: the programs' own tables and walks; the reason is the bound.
 pub(crate) const PROGRAM: &str = "program";
-/// Why a probe missed a hit: its program, or for a kprobe another one, was already running on that CPU.
+/// Why a probe missed a hit: its program was already running on that CPU.
 pub(crate) const RECURSION: &str = "recursion";
+/// Why a kprobe did: it, another kprobe, or the program of one or of a classic tracepoint was running on
+/// that CPU. The kernel counts these in two places and the stream carries their sum.
+pub(crate) const KPROBE: &str = "kprobe";
 
 static EVENT_KINDS: [&str; RECORDS.len()] = {
     let mut kinds = [""; RECORDS.len()];
@@ -70,7 +73,15 @@ pub fn names() -> Names {
         losses: leak(losses()),
         suppression_reasons: leak(Suppressed::ALL.iter().map(|reason| reason.label())),
         degraded_reasons: leak(Lack::ALL.into_iter().map(Lack::label)),
-        miss_reasons: &[RECURSION],
+        miss_reasons: &[RECURSION, KPROBE],
+    }
+}
+
+/// Why a probe missed hits, by its back end; one that this version does not know is no kprobe of it.
+pub(super) fn miss_reason(probe: ProbeId) -> &'static str {
+    match probes::probe(probe).map(|row| row.hook.backend()) {
+        Some(Backend::Kprobe) => KPROBE,
+        Some(Backend::Fentry | Backend::RawTracepoint) | None => RECURSION,
     }
 }
 
@@ -88,4 +99,20 @@ fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The lists live as long as the process; there is one metrics handle in it.
 fn leak<T>(items: impl Iterator<Item = T>) -> &'static [T] {
     Vec::leak(items.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kprobes_miss_has_a_reason_of_its_own() {
+        for (id, row) in (0..).map(ProbeId).zip(PROBES) {
+            let is_kprobe = row.program.starts_with("kprobe_");
+            let expected = if is_kprobe { KPROBE } else { RECURSION };
+            assert_eq!(miss_reason(id), expected, "{}", row.program);
+        }
+        assert!(PROBES.iter().any(|row| row.program.starts_with("kprobe_")));
+        assert_eq!(miss_reason(ProbeId(u32::MAX)), RECURSION);
+    }
 }

@@ -119,14 +119,20 @@ pub(crate) fn counted(guest: &Guest, facts: &mut Facts) -> Result<()> {
     check_doctor(is_counted)
 }
 
-/// What is lost is counted where the kernel counts, and elsewhere nothing is said of it: no row, and no
-/// zero.
+/// What is lost is counted where the kernel counts, with a reason that tells it from what other back ends
+/// miss, and elsewhere nothing is said of it: no row, and no zero.
 fn check_told(view: &View, is_counted: bool) -> Result<()> {
     ensure!(
         view.is_counted() == is_counted,
         "kprobes of this kernel are counted: {is_counted}, rows: {}",
         view.is_counted()
     );
+    for (scrape, reason) in [(&view.kprobe, "kprobe"), (&view.fentry, "recursion")] {
+        let label = format!("reason=\"{reason}\"");
+        let mut rows = scrape.lines().filter(|line| line.starts_with("endiod_probe_missed_total{"));
+        let odd = rows.find(|row| !row.contains(&label));
+        ensure!(odd.is_none(), "missed for another reason than {reason}: {odd:?}");
+    }
     let degraded = http::sum_with(&view.kprobe, "endiod_detector_degraded", "reason=\"kprobe\"");
     ensure!(degraded > 0.0, "no rule is said to be degraded by kprobes");
     ensure!(!view.kprobe.contains("endiod_violations_total{"), "a rule is armed on kprobes");
