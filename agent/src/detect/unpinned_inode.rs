@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   L1   last put leaves it to the worker, io_end->bio = NULL     the inode may be evicted any time
+//!        the worker claims it, io_end->bio = NULL                 the same, where only the claim shows it
 //!        on the list as the worker starts, io_end->bio = NULL     the same, by raw tracepoints
 //!        inode destroyed, io_end in flight, queued or claimed     it was: list head, lock and work
 //!                                                                 of the worker are freed memory
@@ -9,14 +10,18 @@
 //!
 //! Nobody takes a reference to the inode: the only pin is the writeback of the folios whose bios are
 //! chained at `io_end->bio`, for `truncate_inode_pages_final` waits for it in `ext4_evict_inode`. That
-//! was the use after free of 6.15 to 6.15.9 and 6.16.0 (CVE-2025-38580), of a failed bio under
-//! data_err=abort that was listed and not chained ("ext4: fix inode use after free in
-//! ext4_end_io_rsv_work()", 6.17).
+//! was the use after free of 6.15 to 6.15.9 and 6.16.0 (CVE-2025-38580), of a failed bio
+//! without data_err=abort: `ext4_put_io_end_defer` listed it for its FAILED, `ext4_end_bio` had not chained
+//! it ("ext4: fix inode use after free in ext4_end_io_rsv_work()", c678bdc99875, 6.17).
+//!
+//! Of a write without UNWRITTEN that failed the last put alone does not show that it is listed: whether it
+//! is hangs on the kernel and on its mount. The claim by another task than the submitter's shows it.
 //!
 //! This rule must never take an inode for destroyed before `ext4_destroy_inode`: an eviction that began
 //! may wait.
 
 use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
+use crate::event::Context;
 use crate::lifecycle::{Act, IoEndStep, Move, State};
 use crate::probes::Witness;
 
@@ -35,7 +40,7 @@ pub(super) const DETECTOR: Detector = Detector {
                 Need::fact(Fact::BiosChained),
             ],
             fixture: "unpinned_inode_destroyed.trace",
-            check: |step| queued(step).or_else(|| destroyed(step)),
+            check: |step| queued(step).or_else(|| claimed(step)).or_else(|| destroyed(step)),
         },
         Way {
             needs: &[
@@ -59,7 +64,7 @@ pub(super) const DETECTOR: Detector = Detector {
                 Need::fact(Fact::BiosChained),
             ],
             fixture: "unpinned_inode_queued.trace",
-            check: queued,
+            check: |step| queued(step).or_else(|| claimed(step)),
         },
         Way {
             needs: &[
@@ -74,8 +79,8 @@ pub(super) const DETECTOR: Detector = Detector {
     ],
     despite: &[],
     sound: "L1: ext4_end_bio chains a bio before it puts its reference, and a list holds what was put, \
-            so the last put and the walk of the list see a chain if there is one; it is the object's \
-            own word. Destroyed: the inode is its address, which the io_end was born with; evict() \
+            so the last put, the walk of the list and the claim see a chain if there is one; it is the \
+            object's own word. Destroyed: the inode is its address, which the io_end was born with; evict() \
             calls ext4_destroy_inode after ext4_evict_inode waited for all writeback, and writeback \
             ends after ext4_release_io_end was entered.",
     misses: "an inode that goes while its io_end is final, or without its work ever having been queued; \
@@ -94,6 +99,18 @@ fn queued(step: &IoEndStep<'_>) -> Option<Charge> {
         _ => "it was left to the worker without a bio chained to it: nothing pins its inode",
     };
     Some(Charge { confidence, what, first: None })
+}
+
+fn claimed(step: &IoEndStep<'_>) -> Option<Charge> {
+    let object = step.object;
+    let claims = step.act == Act::Claim && step.before == State::Final;
+    let by_worker = step.stamp.context == Context::Task && step.stamp.task != object.owner();
+    let unpinned = step.image?.bio == 0;
+    (claims && by_worker && unpinned).then_some(Charge {
+        confidence: Confidence::Certain,
+        what: "its worker claimed it without a bio chained to it: nothing pinned its inode",
+        first: None,
+    })
 }
 
 fn listed(step: &IoEndStep<'_>) -> Option<Charge> {

@@ -292,6 +292,12 @@ impl World {
         self.emit(at, Act::Birth, object);
     }
 
+    /// Bits of the flag for which there is something to do before the release, so that bios are chained.
+    fn to_do(&self) -> u32 {
+        let aborts = self.kernel == Kernel::V6_18 && self.data_err_abort;
+        FLAG_UNWRITTEN | if aborts { FLAG_FAILED } else { 0 }
+    }
+
     fn put(&mut self, at: usize, act: Act, object: usize) {
         const SATURATED: u32 = 0xc000_0000;
         let it = &mut self.objects[object];
@@ -301,8 +307,9 @@ impl World {
             return;
         }
         let unwritten = it.flag & FLAG_UNWRITTEN != 0;
-        let aborts =
-            self.kernel == Kernel::V6_18 && self.data_err_abort && it.flag & FLAG_FAILED != 0;
+        let to_do = self.to_do();
+        let it = &mut self.objects[object];
+        let aborts = it.flag & to_do & FLAG_FAILED != 0;
         let ops = match act {
             Act::PutDefer if (unwritten && it.ranged) || aborts => {
                 it.listed = true;
@@ -317,6 +324,7 @@ impl World {
 
     fn read(&mut self, at: usize) {
         let Some(event) = self.actors[at].unread.take() else { return };
+        let chained = self.to_do();
         let (Body::BioEnd { seen, .. }
         | Body::Put(seen)
         | Body::PutDefer(seen)
@@ -336,7 +344,7 @@ impl World {
             flag: object.flag,
             count: object.count,
             // As if there were no range without a folio.
-            bio: u64::from(object.flag & FLAG_UNWRITTEN != 0),
+            bio: u64::from(object.flag & chained != 0),
             vec_next: if object.ranged { 0xbad_1000 } else { addr + 48 },
             ..IoEndImage::default()
         });

@@ -117,7 +117,7 @@ cases! {
     Agent "program_bound_on_live_io_ends_loses_and_recovers", bounds::only_where_no_free_is_skipped, bounds::live_io_ends;
     Agent "program_bound_on_walks_loses_and_recovers", bounds::only_where_walks_are_short, bounds::walks;
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
-    Agent "a_stop_under_load_loses_nothing", always, stop::under_load;
+    Agent "a_stop_under_load_drains_meanwhile", always, stop::under_load;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
     Core "doctor_meets_full", always, doctor::meets_full;
     Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;

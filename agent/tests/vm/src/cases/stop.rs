@@ -85,11 +85,15 @@ pub(crate) fn under_load(guest: &Guest, facts: &mut Facts) -> Result<()> {
     facts.insert("records meanwhile".into(), meanwhile.into());
     facts.insert("lost".into(), summary.dropped().into());
     check_stream(&summary)?;
+    // Nobody who drains loses more than a stall of the machine costs; who does not loses all of this.
+    let dropped = summary.dropped() as f64;
+    let beyond = meanwhile + dropped - RING_RECORDS;
+    facts.insert("beyond the ring".into(), beyond.into());
     ensure!(
-        meanwhile > RING_RECORDS,
+        beyond > 100.0,
         "{meanwhile} records in {took:?} find room in the ring, so this proves nothing"
     );
-    ensure!(summary.dropped() == 0, "{} records were lost", summary.dropped());
+    ensure!(dropped < beyond / 2.0, "{dropped} of {beyond} records beyond the ring were lost");
     ensure!(summary.findings.is_empty(), "accused while detaching: {:?}", summary.findings);
     Ok(())
 }
