@@ -151,6 +151,29 @@ fn every_slip_is_found_and_each_detector_fires() {
     assert!(rules == all, "never fired: {:?}", all.difference(&rules));
 }
 
+/// CVE-2025-38580, which the kernel of 6.16.0 has by itself: the inode that nothing pins is found once a
+/// chained bio was seen, and nothing else of it is wrong.
+#[test]
+fn what_6_16_0_leaves_to_its_worker_unchained_is_found() {
+    let (mut found, mut breached) = (0, 0);
+    let release = Some(Release::V6_16);
+    for seed in 0..SEEDS / 2 {
+        for data_err_abort in [false, true] {
+            let (failing, data_err_abort) = (Some(300), Some(data_err_abort));
+            let chosen = Chosen { release, failing, data_err_abort, ..Chosen::default() };
+            let told = run_chosen(World::Refcounted(None), seed, NONE, Oracle::default(), chosen);
+            let rules = BTreeSet::from(["unpinned_inode".to_owned()]);
+            assert!(told.rules().is_subset(&rules), "{:?}\n{}", told.rules(), told.command);
+            assert!(told.objects().is_subset(&told.breached()), "{}", told.command);
+            assert!(data_err_abort == Some(false) || told.breached().is_empty());
+            found += told.objects().len();
+            breached += told.breached().len();
+        }
+    }
+    println!("{found} of {breached} were found");
+    assert!(found > 50 && 2 * found > breached, "{found} of {breached}");
+}
+
 /// Under loss what is said is true and of whole records only; and something is said.
 #[test]
 fn with_losses_nothing_is_said_that_did_not_happen_or_of_a_record_with_a_gap() {

@@ -73,7 +73,9 @@ impl World {
     pub fn releases(self) -> &'static [Release] {
         match self {
             World::CompletedList(_) => &[Release::V3_2],
-            World::Refcounted(_) => &[Release::V5_10, Release::V6_12, Release::V6_18],
+            World::Refcounted(_) => {
+                &[Release::V5_10, Release::V6_12, Release::V6_16, Release::V6_18]
+            }
         }
     }
 }

@@ -14,15 +14,19 @@ pub enum Release {
     V3_2,
     /// No FAILED; the conversion is the claim.
     V5_10,
-    /// FAILED alone was backported: the worker releases what failed without a conversion.
+    /// FAILED alone was backported, in 6.12.31: the worker releases what failed without a conversion.
     V6_12,
+    /// `ext4_end_io_end` is the claim; FAILED defers, but its bio is chained with data_err=abort alone: that
+    /// is CVE-2025-38580. It is never drawn, for its kernel breaks the protocol by itself.
+    V6_16,
     /// `ext4_end_io_end` is the claim; FAILED may defer, with data_err=abort.
     V6_18,
 }
 
 impl Release {
     /// All of them.
-    pub const ALL: [Release; 4] = [Release::V3_2, Release::V5_10, Release::V6_12, Release::V6_18];
+    pub const ALL: [Release; 5] =
+        [Release::V3_2, Release::V5_10, Release::V6_12, Release::V6_16, Release::V6_18];
 
     /// Its series.
     pub fn label(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Release {
             Release::V3_2 => "3.2",
             Release::V5_10 => "5.10",
             Release::V6_12 => "6.12",
+            Release::V6_16 => "6.16",
             Release::V6_18 => "6.18",
         }
     }
@@ -39,14 +44,15 @@ impl Release {
         match self {
             Release::V3_2 => "3.2.0-endiod-sim",
             Release::V5_10 => "5.10.0-endiod-sim",
-            Release::V6_12 => "6.12.0-endiod-sim",
+            Release::V6_12 => "6.12.31-endiod-sim",
+            Release::V6_16 => "6.16.0-endiod-sim",
             Release::V6_18 => "6.18.0-endiod-sim",
         }
     }
 
     /// Is its claim a function of its own? Of the core of 2012 it stands for the removal from the list.
     pub(super) fn claims(self) -> bool {
-        matches!(self, Release::V3_2 | Release::V6_18)
+        matches!(self, Release::V3_2 | Release::V6_16 | Release::V6_18)
     }
 }
 
@@ -86,7 +92,8 @@ pub struct Derived {
 
 impl Derived {
     pub(super) fn draw(world: World, chosen: Chosen, random: &mut Random) -> Self {
-        let releases = world.releases();
+        let sound = world.releases().iter().filter(|release| **release != Release::V6_16);
+        let releases: Vec<_> = sound.copied().collect();
         let drawn = Derived {
             release: releases[random.below(releases.len() as u64) as usize],
             cpus: 2 + random.below(3) as u16,

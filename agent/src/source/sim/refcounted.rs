@@ -227,11 +227,11 @@ impl Kernel<'_> {
         let failed = self.objects[it].flag & FAILED != 0;
         let converts = match self.derived.release {
             Release::V6_12 => !(failed && by_worker),
-            Release::V6_18 => !failed,
+            Release::V6_16 | Release::V6_18 => !failed,
             Release::V3_2 | Release::V5_10 => true,
         };
         let mut ops = Vec::new();
-        if self.is(Release::V6_18) {
+        if self.derived.release.claims() {
             ops.push(Op::Place(Saw::Claim, it));
         }
         if converts {
@@ -288,7 +288,7 @@ impl Kernel<'_> {
 
     fn place(&mut self, at: usize, saw: Saw, it: usize) {
         let who = self.actors[at].who;
-        let chains = who.irq && saw == Saw::PutDefer && self.defers(it);
+        let chains = who.irq && saw == Saw::PutDefer && self.is_to_do(it);
         let object = &mut self.objects[it];
         match saw {
             Saw::BioEnd { .. } => {
@@ -309,14 +309,16 @@ impl Kernel<'_> {
     }
 
     /// Is there something to do before its release?
-    fn defers(&self, it: usize) -> bool {
-        let may_abort = self.is(Release::V6_18) && self.derived.data_err_abort;
+    fn is_to_do(&self, it: usize) -> bool {
+        let may_abort = self.derived.release.claims() && self.derived.data_err_abort;
         let flag = self.objects[it].flag;
         flag & UNWRITTEN != 0 || flag & FAILED != 0 && may_abort
     }
 
     fn put(&mut self, at: usize, it: usize, defers: bool) {
-        let to_do = self.defers(it);
+        // 6.15 to 6.15.9 and 6.16.0: ext4_put_io_end_defer lists what failed, chained or not.
+        let lists = self.is(Release::V6_16) && defers && self.objects[it].flag & FAILED != 0;
+        let to_do = self.is_to_do(it) || lists;
         let irq = self.actors[at].who.irq && self.worker_ran;
         let object = &mut self.objects[it];
         object.count -= 1;
@@ -332,6 +334,10 @@ impl Kernel<'_> {
         } else if defers {
             object.listed = true;
             self.list.push(it);
+            // Nothing pins its inode.
+            if object.bio == 0 {
+                self.breach(it);
+            }
             return;
         } else {
             self.conversion(it, false)

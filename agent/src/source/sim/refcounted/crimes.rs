@@ -3,7 +3,7 @@
 //! It must never do one that its slip does not name, nor keep one for itself: whoever is accused and not in
 //! `breached` was accused in vain.
 
-use super::{Call, FAILED, Kernel, LIST, Object, Op, Release, Saw, Slip, UNWRITTEN};
+use super::{Call, FAILED, Kernel, LIST, Object, Op, Saw, Slip, UNWRITTEN};
 
 /// A bit of the flag that means nothing.
 const UNKNOWN: u32 = 8;
@@ -23,7 +23,8 @@ impl Kernel<'_> {
         self.objects[it].slip = Some(slip);
         match slip {
             Slip::SecondClaim => {
-                let saw = if self.is(Release::V6_18) { Saw::Claim } else { Saw::ConvertBegin };
+                let saw =
+                    if self.derived.release.claims() { Saw::Claim } else { Saw::ConvertBegin };
                 ops.insert(ops.len() - 4, Op::Place(saw, it));
             }
             Slip::SecondRelease => ops.insert(ops.len() - 1, Op::Place(Saw::Release, it)),
@@ -49,7 +50,7 @@ impl Kernel<'_> {
     /// Between two steps of one who holds a reference, or has it for itself.
     pub(super) fn slips(&mut self, it: usize) {
         // Earlier no core knows for certain that there is a FAILED.
-        let knows = self.is(Release::V6_18);
+        let knows = self.derived.release.claims();
         let object = &mut self.objects[it];
         let failed = object.flag & FAILED != 0;
         let last = object.count == 1;
