@@ -169,7 +169,7 @@ impl Detectors {
                 self.suppress(held.object.id(), held.rule, Suppressed::Layout);
             }
         }
-        self.arm(&{ self.witnesses });
+        self.arm_again();
     }
 
     /// Tells which facts are known from now on. What is held and rests on another is not confirmed.
@@ -183,7 +183,7 @@ impl Detectors {
                 self.suppress(held.object.id(), held.rule, Suppressed::Incomplete);
             }
         }
-        self.arm(&{ self.witnesses });
+        self.arm_again();
     }
 
     /// Hears what the cores said of the event whose steps come next.
@@ -194,10 +194,14 @@ impl Detectors {
     /// Arms the rules that can watch in some way, and only those.
     pub fn arm(&mut self, witnesses: &Witnesses) {
         self.witnesses = *witnesses;
+        self.arm_again();
+    }
+
+    fn arm_again(&mut self) {
         for detector in DETECTORS {
             let ways = detector.ways.iter().enumerate();
             let ways = ways.filter(|(_, way)| self.layout_believed && way.is_known(self.facts));
-            let open = ways.map(|(at, way)| u8::from(way.is_open(witnesses)) << at).sum();
+            let open = ways.map(|(at, way)| u8::from(way.is_open(&self.witnesses)) << at).sum();
             self.armed[detector.rule as usize] = open;
         }
     }

@@ -318,12 +318,10 @@ fn facts_known(facts: &Facts, found: &[Probe], witnesses: &Witnesses) -> detect:
     kernel_facts::known(Evidence {
         release: Some(&facts.release),
         claims_seen: witnesses.sees(Witness::Claim),
-        // It learns that with the first conversion.
-        shown: Shown { chained_bio: true, ..Shown::default() },
+        // It learns that with the first conversions.
+        shown: Shown { chained_bio: true, attaches: true, ..Shown::default() },
         bios_unseen: enciphered && !by_fentry,
         core_described,
-        // The stream will show it.
-        attaches_shown: true,
     })
 }
 

@@ -201,10 +201,9 @@ pub struct Told {
 
 /// Tells the generation.
 pub fn tell(upstream: &Upstream, functions: Option<Functions>) -> Told {
-    let mut generations = by_release(upstream);
-    let built = match by_ubuntu_build(upstream).and(upstream.ubuntu_build) {
-        Some(build) => format!("Ubuntu's build {build} of {upstream}"),
-        None => format!("upstream {upstream}"),
+    let (built, mut generations) = match by_ubuntu_build(upstream) {
+        Some((build, told)) => (format!("Ubuntu's build {build} of {upstream}"), told),
+        None => (format!("upstream {upstream}"), by_release(upstream)),
     };
     let mut evidence = vec![format!("release table: {built} is {}", join(&generations))];
     if !is_checked(upstream) {
@@ -232,20 +231,18 @@ pub fn join(generations: &[Generation]) -> String {
     labels.join(" or ")
 }
 
-fn by_ubuntu_build(upstream: &Upstream) -> Option<Vec<Generation>> {
+fn by_ubuntu_build(upstream: &Upstream) -> Option<(u32, Vec<Generation>)> {
     let (series, last_without, first_seen_with) = UBUNTU_WITH_FAILED;
     let build = upstream.ubuntu_build.filter(|_| upstream.series == series)?;
-    Some(match build {
+    let told = match build {
         _ if build <= last_without => vec![Generation::G4c],
         _ if build >= first_seen_with => vec![Generation::G4d],
         _ => vec![Generation::G4c, Generation::G4d],
-    })
+    };
+    Some((build, told))
 }
 
 fn by_release(upstream: &Upstream) -> Vec<Generation> {
-    if let Some(told) = by_ubuntu_build(upstream) {
-        return told;
-    }
     let (from, until) = upstream.span();
     let ends = RELEASES.iter().skip(1).map(|(begin, _)| *begin).chain([NO_END]);
     let mut found: Vec<_> = RELEASES

@@ -106,8 +106,6 @@ pub struct Pipeline {
     release: Option<Name<64>>,
     /// What is watched if not the kernel's ext4, one of `wire::subject`.
     subject: Option<u64>,
-    /// The stream has shown that bios are seen attached.
-    attaches_shown: bool,
     /// What io_ends showed of the kernel.
     shown: Shown,
     device_names: BTreeMap<DevId, Name<32>>,
@@ -135,7 +133,6 @@ impl Pipeline {
             key: AddressKey(0),
             release: None,
             subject: None,
-            attaches_shown: false,
             shown: Shown::default(),
             device_names: BTreeMap::new(),
             attached: Vec::with_capacity(probes::PROBES.len()),
@@ -230,11 +227,7 @@ impl Pipeline {
             onlooker.step(&step);
             shown.take(&step);
         });
-        if shown != self.shown {
-            self.shown = shown;
-            self.facts_changed();
-            self.show_arming();
-        }
+        self.learn(shown);
         self.about_the_stream(event, onlooker);
         onlooker.event(event);
     }
@@ -245,7 +238,8 @@ impl Pipeline {
                 self.begin_stream();
                 self.release = Some(release);
                 self.subject = None;
-                self.shown = Shown::default();
+                // What is seen attached is told by totals, which go on.
+                self.shown = Shown { attaches: self.shown.attaches, ..Shown::default() };
                 self.key = AddressKey(hash_key);
                 self.facts_changed();
             }
@@ -299,11 +293,8 @@ impl Pipeline {
             self.note_loss();
         }
         self.oracle.observe(event);
-        let attaches_shown = kernel_facts::attaches_shown(self.lifecycle.summary());
-        if std::mem::replace(&mut self.attaches_shown, attaches_shown) != attaches_shown {
-            self.facts_changed();
-            self.show_arming();
-        }
+        let attaches = kernel_facts::attaches_shown(self.lifecycle.summary());
+        self.learn(Shown { attaches, ..self.shown });
         self.settle(event);
         let Pipeline { lifecycle, detectors, meter, .. } = self;
         let lossy_until = detectors.last_loss_of_ends();
@@ -388,6 +379,14 @@ impl Pipeline {
         Witnesses::of(self.attached.iter().filter_map(|id| probes::probe(*id)))
     }
 
+    fn learn(&mut self, shown: Shown) {
+        if shown != self.shown {
+            self.shown = shown;
+            self.facts_changed();
+            self.show_arming();
+        }
+    }
+
     /// What is known of the kernel may have changed, and so which rules are armed.
     fn facts_changed(&mut self) {
         let witnesses = self.witnesses();
@@ -403,7 +402,6 @@ impl Pipeline {
             shown: self.shown,
             bios_unseen,
             core_described: self.oracle.is_described(),
-            attaches_shown: self.attaches_shown,
         }));
     }
 }

@@ -1,4 +1,4 @@
-//! `endiod export`: a recording for other tools, in one pass.
+//! `endiod export`: a recording for other tools. It reads it twice, first to see that it is one to its end.
 
 use std::{
     fs::File,

@@ -10,13 +10,15 @@ use crate::{
     lifecycle::{Gap, Step, Summary},
 };
 
-/// What io_ends of a stream have shown of their kernel.
+/// What a stream has shown of its kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// One of which a bio failed was seen with FAILED.
     pub(crate) failed_flag: bool,
     /// One was seen with a bio chained to it.
     pub(crate) chained_bio: bool,
+    /// Bios were seen attached again and again, and hardly ever not ([`attaches_shown`]).
+    pub(crate) attaches: bool,
 }
 
 impl Shown {
@@ -34,14 +36,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) release: Option<&'a str>,
     /// `ext4_end_io_end` is probed.
     pub(crate) claims_seen: bool,
-    /// What io_ends have shown.
+    /// What the stream has shown.
     pub(crate) shown: Shown,
     /// A bio may be attached that no probe sees.
     pub(crate) bios_unseen: bool,
     /// A reference core says that it describes the kernel.
     pub(crate) core_described: bool,
-    /// Bios were seen attached again and again, and hardly ever not ([`attaches_shown`]).
-    pub(crate) attaches_shown: bool,
 }
 
 /// So many bios must have ended before it is believed that all are seen attached.
@@ -58,8 +58,7 @@ pub(crate) fn attaches_shown(summary: &Summary) -> bool {
 
 /// The facts that hold.
 pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
-    let Evidence { release, claims_seen, shown, bios_unseen, attaches_shown, core_described } =
-        evidence;
+    let Evidence { release, claims_seen, shown, bios_unseen, core_described } = evidence;
     let upstream = release.and_then(Upstream::parse);
     let told = upstream.as_ref().map(|upstream| generation::tell(upstream, None).generations);
     let by_release = |from: Generation| {
@@ -71,7 +70,7 @@ pub(crate) fn known(evidence: Evidence<'_>) -> Facts {
     Facts::NONE
         .with(Fact::FailedFlag, failed_flag)
         .with(Fact::NoOtherFlags, checked && by_release(Generation::G4c))
-        .with(Fact::AllBiosSeen, !bios_unseen && attaches_shown)
+        .with(Fact::AllBiosSeen, !bios_unseen && shown.attaches)
         .with(Fact::CoreDescribed, core_described)
         .with(Fact::BiosChained, shown.chained_bio)
 }
@@ -88,9 +87,8 @@ mod tests {
         Evidence {
             release: Some(release),
             claims_seen: false,
-            shown: Shown::default(),
+            shown: Shown { attaches: true, ..Shown::default() },
             bios_unseen: false,
-            attaches_shown: true,
             core_described: false,
         }
     }
@@ -129,7 +127,8 @@ mod tests {
     #[test]
     fn bios_are_all_seen_if_that_was_shown_unless_they_may_be_unseen() {
         let seen = evidence("7.3.4");
-        assert!(!known(Evidence { attaches_shown: false, ..seen }).hold(Fact::AllBiosSeen));
+        let shown = Shown { attaches: false, ..seen.shown };
+        assert!(!known(Evidence { shown, ..seen }).hold(Fact::AllBiosSeen));
         assert!(known(seen).hold(Fact::AllBiosSeen));
         assert!(!known(Evidence { bios_unseen: true, ..seen }).hold(Fact::AllBiosSeen));
     }

@@ -215,8 +215,8 @@ impl Collector {
         if let Some(run) = self.runs.get_mut(&tid).filter(|_| acts) {
             run.touched = true;
         }
-        let marked = image_of(&event.body).is_some_and(|it| it.flag & bits::IN_FSYNC != 0);
-        self.marks_seen |= marked;
+        let image = seen_in(&event.body).and_then(|seen| seen.image);
+        self.marks_seen |= image.is_some_and(|image| image.flag & bits::IN_FSYNC != 0);
         let ours = self.known.is_some_and(|known| known.id.addr == io_end);
         if !(self.following && ours) {
             return;
@@ -395,21 +395,12 @@ pub(super) fn io_end_of(body: &Body) -> Option<IoEndAddr> {
         | Body::ConvertEnd { io_end, .. }
         | Body::ReleaseLate { io_end }
         | Body::IoEndInode { io_end, .. } => *io_end,
-        Body::BioEnd { seen, .. }
-        | Body::BioDone { seen, .. }
-        | Body::Requeue { seen, .. }
-        | Body::Put(seen)
-        | Body::PutDefer(seen)
-        | Body::Claim(seen)
-        | Body::ConvertBegin(seen)
-        | Body::Release(seen)
-        | Body::Listed { seen, .. } => seen.io_end,
-        _ => return None,
+        _ => seen_in(body)?.io_end,
     })
 }
 
-/// The bytes that it read of one.
-fn image_of(body: &Body) -> Option<&IoEndImage> {
+/// The io_end that an event read, with its bytes.
+fn seen_in(body: &Body) -> Option<&Seen> {
     match body {
         Body::BioEnd { seen, .. }
         | Body::BioDone { seen, .. }
@@ -419,12 +410,12 @@ fn image_of(body: &Body) -> Option<&IoEndImage> {
         | Body::Claim(seen)
         | Body::ConvertBegin(seen)
         | Body::Release(seen)
-        | Body::Listed { seen, .. } => seen.image.as_ref(),
+        | Body::Listed { seen, .. } => Some(seen),
         _ => None,
     }
 }
 
 /// The gaps of an object by their labels.
 pub(crate) fn gap_labels(gaps: Gaps) -> Vec<&'static str> {
-    Gap::ALL.iter().filter(|gap| gaps.contains(**gap)).map(|gap| gap.label()).collect()
+    gaps.iter().map(Gap::label).collect()
 }
