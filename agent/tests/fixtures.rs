@@ -1,28 +1,17 @@
 //! The fixtures' page says what their sources do. (They are built and run by `cargo xtask`.)
 
-use std::{collections::BTreeMap, fs, path::Path};
+#[path = "support/crimes.rs"]
+mod crimes;
+
+use std::{fs, path::Path};
+
+use crimes::{Crimes, crimes_of_the_table};
 
 const LINES_MAX: usize = 400;
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
     fs::read_to_string(path).expect("a file of the fixtures")
-}
-
-/// Of each crime: its rule, whether it needs FAILED, whether it may kill.
-type Crimes = BTreeMap<String, (String, bool, bool)>;
-
-/// From `CRIME(name, rule, MOMENT, …)`, which may go over two lines.
-fn crimes_of_the_table(source: &str) -> Crimes {
-    let rows = source.split("\tCRIME(").skip(1);
-    let row = |row: &str| {
-        let row = row.split_once("),").expect("a row ends").0;
-        let mut words = row.split(',').map(str::trim);
-        let name = words.next().expect("a name").to_owned();
-        let rule = words.next().expect("a rule").to_owned();
-        (name, (rule, row.contains("FAILED_KNOWN"), row.contains(".may_kill = true")))
-    };
-    rows.map(row).collect()
 }
 
 /// From `| crime | rule | what | kernels | guest |` in the saboteur's section.

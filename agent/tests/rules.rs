@@ -1,6 +1,8 @@
 //! The page of the rules, `docs/rules.md`, made from `DETECTORS`, the crimes of the saboteur and what is
 //! known of ext4's past.
 
+#[path = "support/crimes.rs"]
+mod crimes;
 #[path = "rules/history.rs"]
 mod history;
 
@@ -11,6 +13,7 @@ use endiod::{
     known_defects::{KNOWN_DEFECTS, SeenBy},
 };
 
+use crimes::crimes_of_the_table;
 use history::HISTORY;
 
 /// Rules that a crime of the saboteur cannot show, and what does on a real kernel.
@@ -20,21 +23,19 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// By rule, the crimes of `CRIME(name, rule, …)`.
-fn crimes() -> BTreeMap<String, Vec<String>> {
+/// By rule, the crimes of the saboteur.
+fn crimes_by_rule() -> BTreeMap<String, Vec<String>> {
     let source = fs::read_to_string(file("tests/fixtures/saboteur/table.c")).expect("the crimes");
-    let mut crimes = BTreeMap::<String, Vec<String>>::new();
-    for row in source.split("\tCRIME(").skip(1) {
-        let mut words = row.split(',').map(|word| word.trim().to_owned());
-        let (name, rule) = (words.next().expect("a name"), words.next().expect("a rule"));
-        crimes.entry(rule).or_default().push(format!("`{name}`"));
+    let mut by_rule = BTreeMap::<String, Vec<String>>::new();
+    for (name, (rule, ..)) in crimes_of_the_table(&source) {
+        by_rule.entry(rule).or_default().push(format!("`{name}`"));
     }
-    crimes
+    by_rule
 }
 
 /// The crimes or the replica that show a rule on a real kernel; `None`: nothing does, it is unproven.
 fn proof(rule: Rule) -> Option<String> {
-    let crimes = crimes().remove(rule.label());
+    let crimes = crimes_by_rule().remove(rule.label());
     let replica = BY_THE_REPLICA.contains(&rule).then(|| "the replica".to_owned());
     crimes.map(|crimes| format!("the saboteur's {}", crimes.join(", "))).or(replica)
 }

@@ -201,7 +201,8 @@ fn remarks(text: &mut String, kernel: &str, case: &Case) {
     text.push('\n');
 }
 
-fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+/// Appends to a table.
+pub(crate) fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("a String takes all text");
 }
 

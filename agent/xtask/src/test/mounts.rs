@@ -2,12 +2,12 @@
 //! nature it never does. Made from the facts of the guests' rows; it must never show a row that did not
 //! pass as if it had.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::verdict::{Case, Column, Outcome};
+use crate::verdict::{Case, Column, Outcome, put};
 
 /// How the cases of the matrix are called, before the name of their row.
 const ROW: &str = "conserved: ";
@@ -81,10 +81,6 @@ fn cells(case: &Case) -> String {
     });
     let never: Vec<_> = never.collect();
     cells + &format!(" {} |", never.join("; "))
-}
-
-fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a string takes all text");
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //!
 //! A crime that was expected and of which none was found is printed bold: that cell is red.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use super::page::Place;
+use crate::verdict::put;
 
 /// What a guest with the saboteur leaves, in the directory of its part.
 const FILE: &str = "crimes/crimes.json";
@@ -70,10 +71,6 @@ fn cell(row: &Row) -> String {
     let Row { committed, found, missed_because, .. } = row;
     let seen = format!("{found} of {committed}");
     if *found == 0 && missed_because.is_none() { format!("**{seen}**") } else { seen }
-}
-
-fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a string takes all text");
 }
 
 #[cfg(test)]
