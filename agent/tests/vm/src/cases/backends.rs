@@ -31,7 +31,8 @@ fn bios_over(summary: &Summary) -> u64 {
 }
 
 /// What both see, by fentry and by raw tracepoints: events as they came, before a skipped hit costs
-/// more than itself by taking a life's other events with it.
+/// more than itself by taking a life's other events with it. One does so at once: a free is known by
+/// the table of live io_ends, and whose birth was skipped is not in it.
 const COMMON: &[Common] = &[
     Common {
         name: "births",
@@ -51,7 +52,7 @@ const COMMON: &[Common] = &[
     Common {
         name: "deaths",
         count: |summary| event(summary, "release"),
-        programs: &["ext4_release_io_end", "tp_kmem_cache_free"],
+        programs: &["ext4_release_io_end", "tp_kmem_cache_free", "tp_kmem_cache_alloc"],
     },
     Common {
         name: "fsyncs begun",

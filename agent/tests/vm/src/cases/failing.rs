@@ -53,7 +53,7 @@ pub(crate) fn followed(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let failed = write(&mounted)?;
     sync();
     let (status, summary, log) = agent.signal(libc::SIGTERM)?;
-    fs::write(path.with_extension("json"), &summary)?;
+    fs::write(path.with_extension("live.json"), &summary)?;
     ensure!(status.success(), "endiod record ended with {status}:\n{log}");
     let summary: Summary = serde_json::from_str(&summary)?;
     let io_ends = &summary.io_ends;

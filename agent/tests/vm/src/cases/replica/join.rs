@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The module looks when the work decides to free, so it also counts one whose conversion returned just
-//! before it did: the stream shows that one's conversion end before its release. Memory that was
+//! before it did: the stream shows that one's conversion end before its release. Before is by place in the
+//! stream, which is the order of the reservations; a record's time is taken after its place. Memory that was
 //! freed in use may be born again before the conversion returns, which then breaks the protocol a second
 //! time, on the newborn: that is said of the same address. A work that puts its io_end back outside of the
 //! lock is a breach of its own, of which the module tells nothing but that its core does so.
@@ -22,7 +23,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use endiod::{
     decode::decode,
-    event::{Body, IoEndAddr, Nanos},
+    event::{Body, IoEndAddr},
     finding::AddressKey,
     report::Summary,
     source::trace::Reader,
@@ -41,11 +42,11 @@ const DIVERGENCE: &str = "oracle_divergence";
 /// What the oracle calls a work that puts its io_end back so.
 const OUTSIDE_OF_THE_LOCK: &str = "no run with requeue outside of the lock of";
 
-/// One incarnation, as far as the join needs it.
+/// One incarnation, as far as the join needs it: places in the stream.
 #[derive(Clone, Copy, Debug, Default)]
 struct Life {
-    convert_ended_at: Option<Nanos>,
-    released_at: Option<Nanos>,
+    convert_ended: Option<usize>,
+    released: Option<usize>,
 }
 
 /// A recording: lives by address and birth.
@@ -76,7 +77,9 @@ impl Told {
     pub(super) fn read(file: &Path) -> Result<Told> {
         let mut reader = Reader::new(BufReader::new(File::open(file)?))?;
         let mut told = Told { key: AddressKey(0), lives: BTreeMap::new() };
+        let mut place = 0;
         while let Some(record) = reader.next_record()? {
+            place += 1;
             let Ok(event) = decode(record) else { continue };
             let at = event.stamp.at;
             match event.body {
@@ -85,13 +88,13 @@ impl Told {
                     told.lives.insert((io_end.0, at.0), Life::default());
                 }
                 Body::ConvertEnd { io_end, .. } => {
-                    if let Some(life) = told.life(io_end.0, at) {
-                        life.convert_ended_at.get_or_insert(at);
+                    if let Some(life) = told.life(io_end) {
+                        life.convert_ended.get_or_insert(place);
                     }
                 }
                 Body::Release(seen) => {
-                    if let Some(life) = told.life(seen.io_end.0, at) {
-                        life.released_at.get_or_insert(at);
+                    if let Some(life) = told.life(seen.io_end) {
+                        life.released.get_or_insert(place);
                     }
                 }
                 _ => {}
@@ -100,9 +103,9 @@ impl Told {
         Ok(told)
     }
 
-    /// Whoever lived at that address last.
-    fn life(&mut self, address: u64, at: Nanos) -> Option<&mut Life> {
-        self.lives.range_mut((address, 0)..=(address, at.0)).next_back().map(|(_, life)| life)
+    /// Who lives at that address, as far as the stream was read.
+    fn life(&mut self, IoEndAddr(address): IoEndAddr) -> Option<&mut Life> {
+        self.lives.range_mut((address, 0)..=(address, u64::MAX)).next_back().map(|(_, life)| life)
     }
 
     /// The object's id as the agent says it, and its life.
@@ -131,8 +134,8 @@ impl Told {
                     joined.accused += u64::from(is_accused);
                 }
                 (false, _) if unlocked.contains(&&*id) => joined.masked += 1,
-                (false, Life { convert_ended_at: Some(end), released_at: Some(release) })
-                    if end <= release =>
+                (false, Life { convert_ended: Some(end), released: Some(release) })
+                    if end < release =>
                 {
                     joined.over += 1;
                 }
