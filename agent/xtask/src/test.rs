@@ -4,6 +4,7 @@
 mod arm64;
 mod kernel;
 mod lanes;
+mod left_behind;
 mod mounts;
 mod native;
 mod page;

@@ -1,19 +1,14 @@
 //! The guests' share of `cargo xtask test`: some guests at once, a column for each kernel, and what is
 //! checked on the host of what they left behind.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{lanes, page::Place};
+use super::{lanes, left_behind, page::Place};
 use crate::{
     archive::Gone,
-    command::{cargo, remove_dir_all, remove_file, tail, tail_lines},
+    command::{remove_dir_all, remove_file, tail_lines},
     fixtures,
     guests::{self, BUDGETS_MAX, Fixture, GuestRun, SILENCE_MAX},
     setup::{self, KernelFiles},
@@ -98,7 +93,8 @@ impl Bench<'_> {
         }
         for Plan { column: Column { kernel, cases, .. }, files, .. } in plans {
             if files.is_some() {
-                cases.extend(self.left_behind(&self.out(kernel))?);
+                let out = self.out(kernel);
+                cases.extend(left_behind::check(self.workspace, &self.promtool, &out)?);
             }
         }
         Ok(())
@@ -171,18 +167,6 @@ impl Bench<'_> {
         let reported = Boot::read(&outcome, name.trim_end(), self.filter.is_none());
         Ok((reported, outcome.boot + outcome.elapsed))
     }
-
-    /// Scrapes and recordings, looked at from outside.
-    fn left_behind(&self, out: &Path) -> Result<Vec<Case>> {
-        let mut cases = Vec::new();
-        for scrape in files_ending(out, "prom")? {
-            cases.push(check_metrics(&self.promtool, out, &scrape));
-        }
-        for recording in files_ending(out, "endiod")? {
-            cases.push(check_replay(self.workspace, out, &recording));
-        }
-        Ok(cases)
-    }
 }
 
 /// A kernel's column to be.
@@ -246,60 +230,6 @@ fn guest_case(name: &str, outcome: &VmOutcome, cases: &[Case]) -> Case {
     let said = tail_lines(&outcome.stdout, QUOTED_LINES);
     let log = tail_lines(&outcome.kernel_log, QUOTED_LINES);
     Case::failed(name, &format!("{why}\nit said last:\n{said}\nits kernel log:\n{log}"))
-}
-
-fn check_metrics(promtool: &Path, out: &Path, scrape: &Path) -> Case {
-    let shown = scrape.strip_prefix(out).unwrap_or(scrape).display();
-    let name = format!("promtool {shown}");
-    let checked = fs::File::open(scrape).and_then(|file| {
-        Command::new(promtool).args(["check", "metrics"]).stdin(Stdio::from(file)).output()
-    });
-    match checked {
-        Ok(output) if output.status.success() => Case::passed(&name),
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            Case::failed(&name, &tail(&String::from_utf8_lossy(&said)))
-        }
-        Err(error) => Case::failed(&name, &format!("cannot run promtool: {error}")),
-    }
-}
-
-/// A recording that came back tells the host's build what the live run told in the guest, to the
-/// byte; the live summary lies beside it.
-fn check_replay(workspace: &Workspace, out: &Path, recording: &Path) -> Case {
-    let shown = recording.strip_prefix(out).unwrap_or(recording).display();
-    let name = format!("replay {shown}");
-    let live = match fs::read(recording.with_extension("live.json")) {
-        Ok(live) => live,
-        Err(error) => return Case::failed(&name, &format!("no live summary: {error}")),
-    };
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "endiod", "--"]);
-    command.args(["replay", "--format", "json"]).arg(recording).current_dir(workspace.root());
-    match command.output() {
-        Ok(output) if output.stdout == live && output.status.success() => Case::passed(&name),
-        Ok(output) => {
-            let [told, live, said] = [&output.stdout, &live, &output.stderr]
-                .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-            let why = format!("{}: {said}\nlive   {live}\nreplay {told}", output.status);
-            Case::failed(&name, &why)
-        }
-        Err(error) => Case::failed(&name, &format!("cannot run the agent: {error}")),
-    }
-}
-
-fn files_ending(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            files.extend(files_ending(&path, extension)?);
-        } else if path.extension().is_some_and(|found| found == extension) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]
