@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Vm(Box<VmArgs>),
     /// Runs every test: on the host, then in a guest of each kernel
     Test(TestArgs),
+    /// Lets mixes of I/O run for long on healthy kernels: nothing may be found and nothing lost
+    Soak(SoakArgs),
     /// Builds our own kernel modules for guests, and prints where they are
     Fixtures(FixturesArgs),
     /// Shows the agent at work on the reproducer, in a guest
@@ -118,6 +120,20 @@ pub(crate) struct TestArgs {
     /// Host tests only
     #[arg(long)]
     pub(crate) no_vm: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// A kernel to run on, repeatable [default: all that `cargo xtask test` has mixes for]
+    #[arg(long, value_name = "NAME", value_parser = kernels::names())]
+    pub(crate) kernel: Vec<String>,
+    /// How long each mix goes on, in the guest's time
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub(crate) minutes: u64,
+    /// Runs only the mixes whose name contains S
+    #[arg(long, value_name = "S")]
+    pub(crate) filter: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -26,25 +26,31 @@ pub(crate) struct GuestRun {
     pub(crate) budget: Duration,
 }
 
-/// A module of our own that a guest's cases need.
+/// What a guest's cases need beside the agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fixture {
-    /// It is loaded when the guest boots.
+    /// A module of our own, loaded when the guest boots.
     Loaded(&'static str),
-    /// It is in /in, for the cases to load.
+    /// The same in /in, for the cases to load.
     AtHand(&'static str),
+    /// fio, in /in.
+    Fio,
 }
 
 impl GuestRun {
-    /// The module that its cases need, if any.
+    /// What its cases need, if anything.
     pub(crate) fn fixture(&self) -> Option<Fixture> {
         self.suites.split(',').find_map(|suite| match suite {
             "crimes" => Some(Fixture::Loaded("saboteur")),
             "replica" => Some(Fixture::AtHand("replica")),
+            MIXES => Some(Fixture::Fio),
             _ => None,
         })
     }
 }
+
+/// The suite, and the part, of a guest with mixes of I/O.
+pub(crate) const MIXES: &str = "mixes";
 
 /// How many budgets a guest is given before it is ended: a busy machine is no failure.
 pub(crate) const BUDGETS_MAX: u32 = 4;
@@ -70,14 +76,18 @@ pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.1", "mounts", "mounts", 2, 480),
     guest("6.1", "replica", "replica", 2, 240),
     guest("6.1", "crimes", "crimes", 2, 240),
+    guest("6.1", MIXES, MIXES, 2, 240),
     guest("latest", "", "core,agent", 2, 480),
     guest("latest", "mounts", "mounts", 2, 480),
+    guest("latest", MIXES, MIXES, 2, 240),
+    guest("latest", "crimes", "crimes", 2, 240),
     guest("5.10", "", "core,agent", 2, 480),
     guest("6.18", "", "core,agent,degraded", 2, 480),
     guest("6.18", "cpus", "cpus", 8, 480),
     guest("6.1-modular", "", "core", 2, 300),
     guest("5.10-modular", "", "undescribed", 2, 120),
     guest("6.12", "", "core", 2, 300),
+    guest("6.12", "crimes", "crimes", 2, 240),
     guest("6.16", "", "core", 2, 300),
     guest("7.2", "", "core", 2, 300),
     guest("7.3", "", "core", 2, 300),
@@ -91,6 +101,11 @@ pub(crate) const MODULES: &[&str] = &["dm-mod", "xts", "cts", "ecb", "sha512_gen
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     let is_first = |at: usize| GUESTS[..at].iter().all(|run| run.kernel != GUESTS[at].kernel);
     (0..GUESTS.len()).filter(move |at| is_first(*at)).map(|at| GUESTS[at].kernel)
+}
+
+/// The kernels that have a guest with mixes of I/O.
+pub(crate) fn with_mixes() -> impl Iterator<Item = &'static str> {
+    GUESTS.iter().filter(|run| run.part == MIXES).map(|run| run.kernel)
 }
 
 /// The guests of one kernel.

@@ -8,7 +8,7 @@
 //! cli ─► setup ─► archive (packages)      setup/<what>: one file per thing that is fetched
 //!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
 //!   └──► fixtures                         our own kernel modules, for guests
-//!   └──► test, demo                       on top of all
+//!   └──► test, soak, demo                 on top of all
 //! ```
 
 mod archive;
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Setup(args) => exit_on_error(setup::main(&workspace, &args)),
         Verb::Vm(args) => vm::main(&workspace, &args),
         Verb::Test(args) => exit_on_error(test::main(&workspace, &args)),
+        Verb::Soak(args) => exit_on_error(test::soak(&workspace, &args)),
         Verb::Fixtures(args) => exit_on_error(fixtures::main(&workspace, &args)),
         Verb::Demo(args) => exit_on_error(demo::main(&workspace, &args)),
     }

@@ -6,6 +6,7 @@
 //! link with, is installed as root or else named in the error.
 
 mod arm64;
+mod fio;
 mod fixtures;
 mod guest;
 mod headers;
@@ -27,6 +28,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
     arm64::{Arm64, TARGET},
+    fio::fio,
     fixtures::{FIXTURES, FixtureFiles},
     guest::GuestFiles,
     headers::Headers,

@@ -5,7 +5,7 @@ mod arm64;
 mod kernel;
 mod lanes;
 mod left_behind;
-mod mounts;
+mod matrix;
 mod native;
 mod page;
 mod perfetto;
@@ -15,7 +15,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, ExitCode, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, bail};
 use self::kernel::{Bench, GUEST_PROGRAM};
 use crate::{
     binaries,
-    cli::TestArgs,
+    cli::{SoakArgs, TestArgs},
     command::{cargo, run},
     guests, setup,
     verdict::{self, Column, Tally},
@@ -57,11 +57,13 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
             columns.push(native::column(workspace, &built, GUEST_PROGRAM)?);
         }
         let filter = args.filter.as_deref();
-        let bench = Bench { workspace, program: built.join(GUEST_PROGRAM), promtool, filter };
+        let program = built.join(GUEST_PROGRAM);
+        let bench = Bench { workspace, program, promtool, filter, soak: None };
         let (of_guests, places) = bench.columns(&kernels(args))?;
         columns.extend(of_guests);
         page::write(&places, &workspace.store().join("out/kernels.md"))?;
-        mounts::write(&columns, &workspace.store().join("out/mounts.md"))?;
+        matrix::write(&columns, &matrix::MOUNTS, &workspace.store().join("out/mounts.md"))?;
+        matrix::write(&columns, &matrix::MIXES, &workspace.store().join("out/mixes.md"))?;
         truth::write(&places, &workspace.store().join("out/truth-table.md"))?;
     }
     if is_whole && !args.no_vm {
@@ -69,6 +71,31 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     }
     eprintln!("test: everything took {:.0} s", begun.elapsed().as_secs_f64());
     Ok(summary(host, &columns))
+}
+
+/// The mixes of I/O alone, each for so many minutes.
+pub(crate) fn soak(workspace: &Workspace, args: &SoakArgs) -> Result<ExitCode> {
+    setup::programs(workspace)?;
+    setup::guest(workspace)?;
+    let promtool = setup::promtool(workspace)?;
+    let built = binaries::build_static(workspace, &["endiod", GUEST_PACKAGE])?;
+    let bench = Bench {
+        workspace,
+        program: built.join(GUEST_PROGRAM),
+        promtool,
+        filter: args.filter.as_deref(),
+        soak: Some(Duration::from_secs(60 * args.minutes)),
+    };
+    let named: Vec<_> = args.kernel.iter().map(String::as_str).collect();
+    let kernels = if named.is_empty() { guests::with_mixes().collect() } else { named };
+    if let Some(without) =
+        kernels.iter().find(|it| guests::with_mixes().all(|kernel| kernel != **it))
+    {
+        bail!("--kernel {without}: no guest of it has mixes of I/O (agent/xtask/src/guests.rs)");
+    }
+    let (columns, _) = bench.columns(&kernels)?;
+    matrix::write(&columns, &matrix::MIXES, &workspace.store().join("out/soak.md"))?;
+    Ok(summary(Count::default(), &columns))
 }
 
 /// Host tests that passed and that failed.

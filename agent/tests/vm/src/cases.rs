@@ -13,6 +13,7 @@ mod keep;
 mod kprobe_misses;
 mod left_entries;
 mod loss;
+mod mixes;
 mod module_life;
 mod mounts;
 mod native;
@@ -29,7 +30,7 @@ use clap::ValueEnum;
 use crate::{Facts, Guest};
 
 /// What a case is about. The harness says which suites a guest runs; without a word all but those of
-/// the machine itself and of the replica.
+/// the machine itself, of our modules and of mixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// What is claimed of every kernel: all events are seen, by every back end.
@@ -38,6 +39,8 @@ pub(crate) enum Suite {
     Agent,
     /// Every way to make and mount a file system.
     Mounts,
+    /// Mixes of I/O, each for a time of its own; fio is in /in.
+    Mixes,
     /// A kernel that refuses programs, or keeps them from running.
     Degraded,
     /// ext4 is a module without BTF, which takes no tracing program.
@@ -59,6 +62,8 @@ pub(crate) enum Run {
     Case(fn(&Guest, &mut Facts) -> Result<()>),
     /// As a row of a table.
     Row(&'static mounts::Row),
+    /// As a mix, for its time.
+    Mix(&'static mixes::Mix),
 }
 
 /// One case.
@@ -80,13 +85,14 @@ impl Case {
         match self.run {
             Run::Case(run) => run(guest, facts),
             Run::Row(row) => mounts::run(row, guest, facts),
+            Run::Mix(mix) => mixes::run(mix, guest, facts),
         }
     }
 }
 
 /// Every case, in the order they run.
 pub(crate) fn all() -> impl Iterator<Item = Case> {
-    mounts::cases().chain(CASES.iter().copied())
+    mounts::cases().chain(mixes::cases()).chain(CASES.iter().copied())
 }
 
 fn always(_kernel: &str) -> Option<&'static str> {

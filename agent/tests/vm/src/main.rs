@@ -6,6 +6,7 @@
 
 mod agent;
 mod cases;
+mod checked;
 mod disk;
 mod dm;
 mod folios;
@@ -14,7 +15,12 @@ mod hindrance;
 mod http;
 mod workload;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -40,6 +46,9 @@ struct Args {
     /// Run only cases whose name contains this
     #[arg(long, default_value = "")]
     filter: String,
+    /// How long each mix of I/O goes on, in rounds that are ended
+    #[arg(long, default_value_t = 8)]
+    mix_seconds: u64,
     /// Run only what comes after the case of this name
     #[arg(long)]
     after: Option<String>,
@@ -51,6 +60,8 @@ pub(crate) struct Guest {
     kernel: String,
     /// Directory that comes back to the host.
     out: PathBuf,
+    /// How long a mix of I/O goes on.
+    mix_time: Duration,
 }
 
 #[derive(Serialize)]
@@ -72,10 +83,13 @@ struct Verdict {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let out = args.verdicts.parent().context("--verdicts names a file in a directory")?;
-    let guest = Guest { kernel: args.kernel.clone(), out: out.to_path_buf() };
+    let mix_time = Duration::from_secs(args.mix_seconds);
+    let guest = Guest { kernel: args.kernel.clone(), out: out.to_path_buf(), mix_time };
     let is_wanted = |case: &cases::Case| {
         let of_suite = match args.suite.is_empty() {
-            true => !matches!(case.suite, Suite::Native | Suite::Replica | Suite::Crimes),
+            true => {
+                !matches!(case.suite, Suite::Native | Suite::Replica | Suite::Crimes | Suite::Mixes)
+            }
             false => args.suite.contains(&case.suite),
         };
         of_suite && case.name.contains(&args.filter)

@@ -10,7 +10,7 @@ use crate::{
     archive::Gone,
     command::{remove_dir_all, remove_file, tail_lines},
     fixtures,
-    guests::{self, BUDGETS_MAX, Fixture, GuestRun, SILENCE_MAX},
+    guests::{self, BUDGETS_MAX, Fixture, GuestRun, MIXES, SILENCE_MAX},
     setup::{self, KernelFiles},
     verdict::{self, Case, Column},
     vm::{Vm, VmOutcome, VmStatus},
@@ -24,6 +24,8 @@ const VERDICTS: &str = "verdicts.json";
 const GUEST_CASE: &str = "guest";
 /// Guests for one row of the table: the first, and one for each case that takes a guest with it.
 const BOOTS_MAX: usize = 3;
+/// More than there are mixes of I/O.
+const MIXES_MAX: u32 = 10;
 /// Lines of a guest's output and of its kernel log that a dead guest's case quotes.
 const QUOTED_LINES: usize = 30;
 
@@ -35,6 +37,8 @@ pub(super) struct Bench<'a> {
     pub(super) promtool: PathBuf,
     /// Cases whose name does not contain this are left out.
     pub(super) filter: Option<&'a str>,
+    /// How long mixes of I/O go on, where they alone are to be run.
+    pub(super) soak: Option<Duration>,
 }
 
 impl Bench<'_> {
@@ -82,7 +86,8 @@ impl Bench<'_> {
         for (at, Plan { column: Column { kernel, .. }, files, .. }) in plans.iter().enumerate() {
             let Some(files) = files else { continue };
             remove_dir_all(&self.out(kernel))?;
-            boots.extend(guests::of(kernel).map(|run| (at, run, files.clone())));
+            let runs = guests::of(kernel).filter(|run| self.soak.is_none() || run.part == MIXES);
+            boots.extend(runs.map(|run| (at, run, files.clone())));
         }
         let ran = lanes::each(&boots, lanes::count(), |(_, run, files)| self.guest(run, files));
         for ((at, ..), ran) in boots.iter().zip(ran) {
@@ -136,16 +141,20 @@ impl Bench<'_> {
         let label = [*kernel, *part].join(" ");
         let vm = Vm::new(kernel).labelled(label.trim_end()).smp(*smp).modules(modules);
         let vm = vm.silence(SILENCE_MAX);
-        let mut vm = vm.timeout(*budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
+        let budget = *budget + self.soak.map_or(Duration::ZERO, |each| each * MIXES_MAX);
+        let mut vm = vm.timeout(budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
         if let Some(fixture) = run.fixture() {
-            let built = fixtures::ensure(self.workspace, kernel)?;
+            let module = |name| -> Result<PathBuf> {
+                Ok(fixtures::ensure(self.workspace, kernel)?.module(name))
+            };
             vm = match fixture {
                 Fixture::Loaded(name) => {
-                    let module = built.module(name);
+                    let module = module(name)?;
                     let module = module.to_str().context("the path of a module is text")?;
                     vm.modules([module].iter())
                 }
-                Fixture::AtHand(name) => vm.copy_in(&built.module(name)),
+                Fixture::AtHand(name) => vm.copy_in(&module(name)?),
+                Fixture::Fio => vm.copy_in(&setup::fio(self.workspace)?),
             };
         }
         let in_guest = format!("/in/{GUEST_PROGRAM}");
@@ -154,6 +163,8 @@ impl Bench<'_> {
         command.extend(["--verdicts", &verdicts]);
         command.extend(self.filter.iter().flat_map(|filter| ["--filter", filter]));
         command.extend(after.iter().flat_map(|after| ["--after", after]));
+        let seconds = self.soak.map(|each| each.as_secs().to_string());
+        command.extend(seconds.iter().flat_map(|seconds| ["--mix-seconds", seconds]));
         eprintln!("test: kernel {kernel} {part}: {suites}, {smp} CPUs");
         // What an earlier boot reported must not be taken for this one's.
         remove_file(&out.join(VERDICTS))?;

@@ -33,7 +33,7 @@ use crate::{
 
 /// What a row counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counter {
+pub(super) enum Counter {
     Born,
     Bios,
     Converted,
@@ -49,7 +49,7 @@ enum Counter {
 const COMPLETIONS_MIN: u64 = 16;
 
 impl Counter {
-    const ALL: [Counter; 7] = [
+    pub(super) const ALL: [Counter; 7] = [
         Counter::Born,
         Counter::Bios,
         Counter::Converted,
@@ -59,7 +59,7 @@ impl Counter {
         Counter::Fsyncs,
     ];
 
-    fn of(self, summary: &Summary) -> (&'static str, u64) {
+    pub(super) fn of(self, summary: &Summary) -> (&'static str, u64) {
         let Summary { io_ends, direct_ios, fsyncs, .. } = summary;
         match self {
             Counter::Born => ("io_ends", io_ends.born),
@@ -162,10 +162,10 @@ pub(super) fn run(row: &Row, guest: &Guest, facts: &mut Facts) -> Result<()> {
 const HIDDEN: &str = "conversion_error_hidden";
 
 /// Where a row's slice goes: in memory, so that it is no I/O of ext4.
-const SLICES: &str = "/tmp/row_slices";
+pub(super) const SLICES: &str = "/tmp/row_slices";
 
 /// What the flight recorder holds of the row's load.
-fn note_records(agent: &Agent, facts: &mut Facts) -> Result<()> {
+pub(super) fn note_records(agent: &Agent, facts: &mut Facts) -> Result<()> {
     let dir = Path::new(SLICES);
     let slice = keep::dump(agent, dir)?;
     let records = Records::of(&slice)?;
