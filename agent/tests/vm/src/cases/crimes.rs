@@ -41,7 +41,7 @@ const PARAMETERS: &str = "/sys/module/saboteur/parameters";
 const RECORDING: &str = "/tmp/crimes.endiod";
 /// How often each crime is committed: each time in a load of its own, for a hit that the kernel skips
 /// takes all verdicts of that moment with it.
-const TIMES: u64 = 3;
+const TIMES: u64 = 2;
 /// On one in how many opportunities, on average.
 const ODDS: u32 = 3;
 /// From which age on an io_end is stuck; no load of a healthy guest takes it so long.
@@ -82,8 +82,8 @@ const ROWS: &[Row] = &[
     row("stray_bio", &["bad_linkage"]),
     // FAILED goes while it is listed, so it is converted.
     row("failed_lost", &["unlocked_flag_write", "convert_after_failed_write"]),
-    // Who sets FAILED ends no bio that failed.
-    row("convert_failed", &["unlocked_flag_write"]),
+    // Who sets FAILED ends no bio that failed, and converts it before its worker claims it.
+    row("convert_failed", &["unlocked_flag_write", "double_process"]),
     missed(
         "listed_silently",
         "a count of 0 with references left is taken for a put that was missed",
@@ -202,7 +202,8 @@ fn commit(crime: &str, hold_ms: u32) -> Result<()> {
 }
 
 /// Synchronous writes to holes, so that each is an io_end to convert; it may fail, which is a crime's
-/// point.
+/// point. One thread: where tasks that write are preempted inside a program (7.3), the kernel skips the
+/// hits of the others meanwhile, and a third of the crimes goes unjudged.
 fn load(dir: &Path, crime: &str) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir)?;
@@ -210,7 +211,7 @@ fn load(dir: &Path, crime: &str) -> Result<()> {
     fs::create_dir_all(dir)?;
     let how = if crime.starts_with("dio_") { "-O" } else { "--buffered" };
     Command::new("endiod")
-        .args(["stress", how, "-t", "4", "-s", "2", "-S", "-o", "2", "-I", "25"])
+        .args(["stress", how, "-t", "1", "-s", "2", "-S", "-o", "2", "-I", "25"])
         .args(["a", "b", "c", "d"].map(|file| dir.join(file)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
