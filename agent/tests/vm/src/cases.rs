@@ -147,6 +147,7 @@ cases! {
     Undescribed "without_btf_of_ext4_a_whole_life_is_seen", undescribed::only_without_btf_of_ext4, doctor::selftest;
     Undescribed "without_btf_of_ext4_the_module_is_let_go", undescribed::only_without_btf_of_ext4, module_life::follows_the_mounts_without_btf;
     Crimes "every_crime_is_found_or_named_and_nothing_else", always, crimes::found_or_named;
+    Crimes "a_crime_that_kills_a_task_is_told_and_on_disk", always, crimes::deadly::told_and_on_disk;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
