@@ -130,6 +130,19 @@ impl Host {
         names
     }
 
+    /// `comm` of a thread (proc(5)), NUL padded. `/proc` shows a worker's with what it works on behind it
+    /// (`wq_worker_comm`, 4.18 and later), which is left out.
+    pub fn task_name(&self, tid: u32) -> Option<[u8; 16]> {
+        let text = fs::read(self.root.join(format!("proc/{tid}/comm"))).ok()?;
+        let text = text.strip_suffix(b"\n").unwrap_or(&text);
+        let is_worker = text.starts_with(b"kworker/");
+        let end = text.iter().position(|byte| is_worker && matches!(byte, b'-' | b'+'));
+        let mut comm = [0; 16];
+        let len = end.unwrap_or(text.len()).min(15);
+        comm[..len].copy_from_slice(&text[..len]);
+        Some(comm)
+    }
+
     /// `kernel.kptr_restrict`: 2 hides addresses from everyone.
     pub fn kptr_restrict(&self) -> Option<u64> {
         self.number("proc/sys/kernel/kptr_restrict")

@@ -545,7 +545,7 @@ records! {
         left_out: [u64; BOUNDS],
     }
     /// What a task was called at a TICK after its first record; thread ids are used again, so the
-    /// last word counts. Only for people: no verdict depends on it. The agent writes none yet.
+    /// last word counts. Only for people: no verdict depends on it.
     75 TaskName "task_name" {
         /// Thread id.
         task: u32,

@@ -83,9 +83,14 @@ impl Keeper {
         self.recorder.push(record);
     }
 
+    /// Those that were not said yet.
+    pub(crate) fn unsaid<'a>(&self, all: &'a [Finding]) -> &'a [Finding] {
+        &all[self.said..]
+    }
+
     /// Says and keeps the findings that are new.
     pub(crate) fn findings(&mut self, all: &[Finding]) {
-        let new = &all[self.said..];
+        let new = self.unsaid(all);
         self.said = all.len();
         let Some(first) = new.first() else { return };
         let lines: Vec<(String, String)> = new.iter().map(line).collect();

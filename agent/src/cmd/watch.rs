@@ -17,6 +17,7 @@
 //! ends in the same summary. Findings are said at the TICK that confirms them.
 
 mod attaching;
+mod names;
 mod presence;
 mod readiness;
 mod source;
@@ -52,6 +53,7 @@ use tokio::{
 
 use super::{keep::Keeper, record::Tape};
 use attaching::{Attaching, opened};
+use names::TaskNames;
 use presence::{Presence, Turn};
 pub(crate) use readiness::Readiness;
 use source::Source;
@@ -94,15 +96,22 @@ struct Takers {
     tape: Option<Tape>,
     keeper: Keeper,
     pipeline: Pipeline,
+    names: TaskNames,
 }
 
 impl Takers {
     fn take(&mut self, record: &[u8]) {
         if let Some(tape) = &mut self.tape {
             tape.push(record);
+            self.names.want_of_record(record);
         }
         self.keeper.push(record);
         self.pipeline.feed(record);
+    }
+
+    /// Says and keeps what was found since the last time.
+    fn tell_findings(&mut self) {
+        self.keeper.findings(self.pipeline.findings());
     }
 }
 
@@ -159,7 +168,12 @@ impl Watch {
             presence,
             attaching: None,
             opening,
-            takers: Takers { tape, keeper, pipeline: Pipeline::new(setup.metrics.clone()) },
+            takers: Takers {
+                tape,
+                keeper,
+                pipeline: Pipeline::new(setup.metrics.clone()),
+                names: TaskNames::default(),
+            },
             setup,
             devices: DeviceReader::default(),
             mounts: Mounts::default(),
@@ -211,7 +225,7 @@ impl Watch {
         let kernel = std::mem::replace(source, Source::Waiting(waiting.clone()));
         kernel.close(&mut |record| takers.take(record));
         // Before the next HOST, with which the slice of the old stream is gone.
-        takers.keeper.findings(takers.pipeline.findings());
+        takers.tell_findings();
     }
 
     /// Writes what a stream begins with, and says what is watched now.
@@ -219,6 +233,7 @@ impl Watch {
         let Watch { source, takers, opening, .. } = self;
         source.announce(*opening, &mut |record| takers.take(record));
         self.named.clear();
+        self.takers.names.begin();
         self.mounts = Mounts::default();
         self.refresh_devices();
         match &self.source {
@@ -324,11 +339,25 @@ impl Watch {
         if let Err(error) = source.tick(&mut |record| takers.take(record)) {
             log::error!("{error}: no verdict is confirmed until it can be");
         }
-        self.takers.keeper.findings(self.takers.pipeline.findings());
+        self.name_tasks();
+        self.takers.tell_findings();
         if let Some(tape) = &mut self.takers.tape {
             tape.flush();
         }
         self.measure();
+    }
+
+    /// Names the tasks of what was found, or recorded, since the last TICK.
+    fn name_tasks(&mut self) {
+        let Watch { source, takers, setup, .. } = self;
+        let Takers { keeper, pipeline, names, .. } = takers;
+        keeper
+            .unsaid(pipeline.findings())
+            .iter()
+            .for_each(|finding| names.want_of_finding(finding));
+        for (tid, comm) in names.take(&setup.host) {
+            source.announce_task(tid, comm, &mut |record| takers.take(record));
+        }
     }
 
     /// Brings the metrics of what the programs hold up to date.
@@ -373,7 +402,7 @@ impl Watch {
         }
         let Watch { source, mut takers, .. } = self;
         source.close(&mut |record| takers.take(record));
-        let Takers { tape, mut keeper, mut pipeline } = takers;
+        let Takers { tape, mut keeper, mut pipeline, .. } = takers;
         keeper.findings(pipeline.findings());
         keeper.finish().await;
         pipeline.finish();

@@ -222,6 +222,11 @@ impl KernelSource {
         self.own.device(dev, name, deliver);
     }
 
+    /// Writes what a task is called.
+    pub fn announce_task(&mut self, tid: u32, comm: [u8; 16], deliver: &mut dyn FnMut(&[u8])) {
+        self.own.task_name(tid, comm, deliver);
+    }
+
     /// Closes the last epoch, detaches every program, delivers what they still wrote. Programs go one
     /// by one, so no TICK follows: what the last ones saw alone must not be taken for the whole.
     ///

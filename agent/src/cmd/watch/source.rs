@@ -37,6 +37,19 @@ impl Source {
         }
     }
 
+    /// Writes what a task is called; nobody is named while nothing is attached.
+    pub(super) fn announce_task(
+        &mut self,
+        tid: u32,
+        comm: [u8; 16],
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        match self {
+            Source::Kernel(kernel) => kernel.announce_task(tid, comm, deliver),
+            Source::Waiting(_) => {}
+        }
+    }
+
     /// Waits until there is something to drain; for ever while nothing is attached.
     pub(super) async fn readable(&mut self) -> io::Result<()> {
         match self {

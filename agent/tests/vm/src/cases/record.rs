@@ -31,6 +31,9 @@ pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> R
     ensure!(summary.direct_ios.completed > 0, "no direct write completed: this proves nothing");
     let told = summary.stream.program_losses.is_some();
     ensure!(told, "the stream does not tell what the programs left out");
+    let names = summary.stream.events.get("task_name").copied().unwrap_or(0);
+    facts.insert("tasks_named".into(), names.into());
+    ensure!(names > 0, "no task is named");
     ensure!(summary.findings.is_empty(), "findings on a healthy kernel: {:?}", summary.findings);
     let bytes = fs::metadata(&path)?.len();
     let events: u64 = summary.stream.events.values().sum();
