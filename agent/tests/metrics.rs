@@ -1,5 +1,5 @@
-//! The metrics as a user meets them: the table, a whole scrape, the reference page, the dashboards,
-//! and the endpoint over real sockets.
+//! The metrics as a user meets them: the table, a whole scrape, the reference page, and the endpoint over
+//! real sockets.
 //!
 //! `ENDIOD_BLESS=1 cargo test --test metrics` writes the golden scrape and the reference page anew.
 
@@ -177,59 +177,6 @@ fn scrape_of_a_script_is_golden() {
     metrics.watch_process(&proc_root()).expect("once");
     script(&metrics);
     check_file("tests/data/metrics/golden.prom", &metrics.encode());
-}
-
-/// The metric names in a PromQL text, histograms' series by their family.
-fn names_in(promql: &str) -> BTreeSet<String> {
-    let words = promql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let ours = words.filter(|word| word.starts_with("endiod_") || word.starts_with("process_"));
-    let family = |word: &str| {
-        let stem = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
-        stem.unwrap_or(word).to_owned()
-    };
-    ours.map(family).collect()
-}
-
-fn panels(dashboard: &serde_json::Value) -> Vec<&serde_json::Value> {
-    let top = dashboard["panels"].as_array().expect("a dashboard has panels").iter();
-    top.flat_map(|panel| {
-        std::iter::once(panel).chain(panel["panels"].as_array().into_iter().flatten())
-    })
-    .collect()
-}
-
-#[test]
-fn dashboards_use_metrics_of_the_table_only() {
-    let files = fs::read_dir(repository("../dashboards")).expect("there are dashboards");
-    let paths = files.map(|file| file.expect("readable").path());
-    let mut seen = BTreeSet::new();
-    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        let text = fs::read_to_string(&path).expect("readable");
-        let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert!(dashboard["schemaVersion"].as_u64() >= Some(39), "{}", path.display());
-        let mut ids = BTreeSet::new();
-        for panel in panels(&dashboard) {
-            let title = panel["title"].as_str().unwrap_or_default();
-            assert!(ids.insert(panel["id"].as_u64()), "{title}: its id is there twice");
-            assert!(!title.is_empty(), "a panel of {} has no title", path.display());
-            if panel["type"] == "row" {
-                continue;
-            }
-            assert!(panel["description"].as_str().is_some_and(|d| d.ends_with('.')), "{title}");
-            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title} has no unit");
-            for target in panel["targets"].as_array().expect("a panel has targets") {
-                let names = names_in(target["expr"].as_str().expect("a target has an expression"));
-                assert!(!names.is_empty(), "{title}");
-                seen.extend(names);
-            }
-        }
-        let used = names_in(&dashboard["templating"].to_string());
-        seen.extend(used.into_iter().filter(|name| name.starts_with("endiod_")));
-    }
-    let known: BTreeSet<String> = METRICS.iter().map(|row| row.name.to_owned()).collect();
-    let unknown: Vec<_> = seen.difference(&known).collect();
-    assert!(unknown.is_empty(), "not in METRICS: {unknown:?}");
-    assert!(seen.len() > 10, "the dashboards show next to nothing");
 }
 
 /// An endpoint on a free port, stopped when dropped.
