@@ -2,6 +2,7 @@
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
 mod arm64;
+mod dashboards;
 mod kernel;
 mod lanes;
 mod left_behind;
@@ -39,6 +40,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     if args.filter.is_none() {
         host.add(without_programs(workspace));
         host.add(perfetto::check(workspace));
+        host.add(dashboards::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
