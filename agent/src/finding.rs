@@ -93,10 +93,23 @@ pub struct FindingStuck {
     pub alike: u32,
     /// io_ends of its superblock that wait behind it for their conversion.
     pub delays: u32,
+    /// How often its work put it back in that state, in the core of 2012.
+    pub put_back: Option<FindingPutBack>,
     /// Tasks that wait for it or are likely to, the longest first.
     pub waiters: Vec<FindingWaiter>,
     /// How many wait; more than are named.
     pub waiting: u32,
+}
+
+/// How often an io_end was put back by its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingPutBack {
+    /// How often.
+    pub times: u64,
+    /// The first time.
+    pub since_ns: u64,
+    /// The last time.
+    pub last_ns: u64,
 }
 
 /// A task that waits.
@@ -226,15 +239,20 @@ impl Finding {
 
 impl From<&Lingering> for FindingStuck {
     fn from(lingering: &Lingering) -> Self {
-        let Lingering { halt: _, since, alike, delays, waiters, waiting } = *lingering;
+        let Lingering { halt: _, since, alike, delays, put_back, waiters, waiting } = *lingering;
         let waiters = waiters.into_iter().flatten().map(|waiter| FindingWaiter {
             tid: waiter.task.tid,
             tgid: waiter.task.tgid,
             call: waiter.call,
             since_ns: waiter.since.0,
         });
-        let since_ns = since.0;
-        FindingStuck { since_ns, alike, delays, waiters: waiters.collect(), waiting }
+        let put_back = put_back.map(|it| FindingPutBack {
+            times: it.times,
+            since_ns: it.since.0,
+            last_ns: it.last.0,
+        });
+        let (since_ns, waiters) = (since.0, waiters.collect());
+        FindingStuck { since_ns, alike, delays, put_back, waiters, waiting }
     }
 }
 
@@ -320,6 +338,10 @@ impl FindingStuck {
             )?;
         }
         writeln!(f)?;
+        if let Some(FindingPutBack { times, since_ns, last_ns }) = self.put_back {
+            let time = if times == 1 { "time" } else { "times" };
+            writeln!(f, "  its work put it back {times} {time} from {since_ns} to {last_ns}")?;
+        }
         for waiter in &self.waiters {
             let FindingWaiter { tid, tgid: _, call, since_ns } = waiter;
             writeln!(f, "  waits  task {tid} in {call} since {since_ns}")?;

@@ -35,6 +35,7 @@ mod levels;
 mod lingering;
 mod model;
 mod pass_by;
+mod put_backs;
 mod sight;
 mod snapshots;
 mod state;
@@ -60,6 +61,7 @@ pub use history::{Told, ToldImage};
 pub use io_end::{IoEnd, IoEndId, Phases, Times};
 pub use lingering::{Halt, Lingering, Waiter};
 pub use model::{COUNT_SANE_MAX, FLAG_FAILED, FLAG_UNWRITTEN};
+pub use put_backs::PutBack;
 pub use snapshots::{Flag, Snapshots};
 pub use state::{Move, State, TRANSITIONS, transition};
 pub use step::{IoEndStep, Step};
@@ -72,6 +74,7 @@ use calls::Calls;
 use failures::Failures;
 use lingering::Watch;
 use model::Input;
+use put_backs::PutBacks;
 use sight::Sight;
 use table::{IoEnds, Slot};
 use workers::Workers;
@@ -83,6 +86,7 @@ pub struct Lifecycle {
     calls: Calls,
     workers: Workers,
     failures: Failures,
+    put_backs: PutBacks,
     watch: Watch,
     witnesses: Witnesses,
     sight: Sight,
@@ -112,6 +116,7 @@ impl Lifecycle {
             calls: Calls::new(direct_ios, fsyncs),
             workers: Workers::new(),
             failures: Failures::new(),
+            put_backs: PutBacks::new(),
             watch: Watch::new(),
             witnesses,
             sight: Sight::new(&witnesses),
@@ -303,6 +308,7 @@ impl Lifecycle {
     /// Ends what is at an address without its release; a tombstone just goes. Was it alive?
     fn lose(&mut self, addr: IoEndAddr, sink: &mut impl FnMut(Step<'_>)) -> bool {
         let Some(mut lost) = self.io_ends.evict(addr) else { return false };
+        self.put_backs.forget(addr);
         self.bios_over(addr, lost.bios());
         lost.note_gap(Gap::ReleaseMissed);
         self.summary.incomplete[Gap::ReleaseMissed as usize] += 1;
@@ -363,6 +369,9 @@ impl Lifecycle {
         if outcome.before == State::Released {
             return false;
         }
+        if act == Act::Requeue {
+            self.put_backs.note(object.id(), object.state(), stamp.at);
+        }
         self.summary.note_act(act, ret);
         if act == Act::Release {
             self.summary.lives_complete += u64::from(object.complete());
@@ -376,6 +385,7 @@ impl Lifecycle {
     fn over(&mut self, slot: Slot) {
         let object = self.io_ends.at(slot);
         let (addr, bios) = (object.id().addr, object.bios());
+        self.put_backs.forget(addr);
         if object.convert_ret() < 0 {
             let failed = *object;
             // Where its birth did not tell the inode, no fsync can be held against it.

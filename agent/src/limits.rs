@@ -73,6 +73,7 @@ limits! {
     ORACLE_DIVERGENCES_MAX, "oracle_divergences_max" = 16, "Divergences that the summary names; the others are counted.", "endiod_oracle_events_total{outcome=diverged}";
     EXPLORED_STATES_MAX, "explored_states_max" = 8_000_000, "Forty times the largest world of `endiod verify`; 2 GiB of states and steps.", "the world is reported as not wholly explored";
     FAILED_CONVERSIONS_MAX, "failed_conversions_max" = 64, "io_ends whose conversion failed and of which no fsync spoke yet; an ext4 that fails often is shut down or read-only soon.", "none: the oldest is forgotten, as the rule states";
+    PUT_BACKS_MAX, "put_backs_max" = 64, "io_ends whose work puts them back, in the core of 2012: one for each fsync that runs, and a machine of that day ran fewer at once.", "none: of the one that was quiet longest the count begins anew";
     STORY_STEPS_MAX, "story_steps_max" = 4_096, "Steps of one io_end that `endiod explain` tells: an io_end of 1,000 bios has 3,000.", "left_out of the story: the steps in the middle are counted";
     CALL_PHASES_MAX, "call_phases_max" = 64, "Phases of one fsync that an export tells one by one; a call has four, a fast commit a few more.", "phases_left_out of the call";
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";

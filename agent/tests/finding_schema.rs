@@ -187,6 +187,27 @@ fn the_findings_of_every_rule_fit_the_schema() {
 }
 
 #[test]
+fn what_is_stuck_with_an_object_fits_the_schema_and_nothing_else_does() {
+    let findings = findings("stuck_put_back.trace");
+    let put_back: Vec<_> =
+        findings.iter().filter(|it| !it["stuck"]["put_back"].is_null()).collect();
+    let times = put_back.iter().map(|it| it["stuck"]["put_back"]["times"].as_u64().unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), [3, 3, 1]);
+    let waits = put_back.iter().find(|it| it["stuck"]["waiting"] == json!(1)).unwrap();
+    for part in ["/stuck", "/stuck/put_back", "/stuck/waiters/0"] {
+        let mut more = (*waits).clone();
+        assert_eq!(wrong(&more), Vec::<String>::new());
+        more.pointer_mut(part).unwrap().as_object_mut().unwrap().insert("more".into(), json!(1));
+        assert_ne!(wrong(&more), Vec::<String>::new(), "{part} has one more");
+        for name in waits.pointer(part).unwrap().as_object().unwrap().keys() {
+            let mut less = (*waits).clone();
+            less.pointer_mut(part).unwrap().as_object_mut().unwrap().remove(name);
+            assert_ne!(wrong(&less), Vec::<String>::new(), "{part}/{name} is missing");
+        }
+    }
+}
+
+#[test]
 fn a_field_that_is_missing_or_new_or_of_another_kind_does_not_fit() {
     let finding: Value = serde_json::from_str(&read("tests/data/finding.json")).unwrap();
     assert_eq!(wrong(&finding), Vec::<String>::new());

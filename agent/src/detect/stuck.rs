@@ -7,6 +7,7 @@
 //!   queued       no worker ran: the queue is held up, or does not run
 //!                the worker runs: it is stuck in another one of the inode
 //!                the worker ran and left it: it is off the list, its work is lost
+//!                the work ran and put itself back (3.2 to 3.6): the mutex is held, or a mark was not cleared
 //!   claimed      the conversion does not return: start of its reserved handle, i_data_sem, or the lock of
 //!                a metadata block
 //!   converted    the release, which is microseconds away, does not come
@@ -66,7 +67,8 @@ pub(super) const DETECTOR: Detector = Detector {
 };
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {
-    let (what, first) = match step.lingers?.halt {
+    let lingers = step.lingers?;
+    let (what, first) = match lingers.halt {
         Halt::Submitter => (
             "its submitter has not dropped its reference: blocked in a journal start, a folio lock \
              or an allocation",
@@ -95,9 +97,18 @@ fn check(step: &IoEndStep<'_>) -> Option<Charge> {
         Halt::PassedOver => {
             ("its worker ran and left it behind: it is off its list, and its work is lost", None)
         }
+        Halt::PutBack => (
+            "its work runs and puts itself back: a task holds its inode's mutex, or a mark that keeps \
+             the work off was never cleared",
+            None,
+        ),
         Halt::Conversion => (
             "its conversion has not returned: it waits for its journal handle, i_data_sem or the \
              lock of a metadata block",
+            step.object.claim(),
+        ),
+        Halt::Converted if lingers.put_back.is_some() => (
+            "it was converted, and its work puts itself back and does not release it",
             step.object.claim(),
         ),
         Halt::Converted => ("it was converted and is not released", step.object.claim()),

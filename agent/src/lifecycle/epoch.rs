@@ -18,6 +18,7 @@ impl Lifecycle {
         self.calls.forget(Nanos(u64::MAX), &mut self.summary);
         self.workers.clear();
         self.failures.clear();
+        self.put_backs.clear();
         self.watch.stuck_after = None;
     }
 }

@@ -16,6 +16,7 @@
 use super::Lifecycle;
 use super::act::Act;
 use super::io_end::IoEnd;
+use super::put_backs::PutBack;
 use super::sight::Sight;
 use super::state::{Move, State};
 use super::step::{IoEndStep, Step};
@@ -40,6 +41,8 @@ pub enum Halt {
     WorkerRuns,
     /// Its inode's worker ran since and left it where it is.
     PassedOver,
+    /// Its work ran and put itself back, in the core of 2012.
+    PutBack,
     /// It was claimed, and its conversion has not returned.
     Conversion,
     /// Its conversion returned, and it was not released.
@@ -80,6 +83,8 @@ pub struct Lingering {
     pub alike: u32,
     /// io_ends of its device that wait for their conversion, if this one keeps them waiting.
     pub delays: u32,
+    /// How often its work put it back in that state, if it did.
+    pub put_back: Option<PutBack>,
     /// Who waits, the longest first.
     pub waiters: [Option<Waiter>; limits::WAITERS_MAX],
     /// How many wait; more than are named.
@@ -131,7 +136,7 @@ impl Lifecycle {
             if stamp.at.since(since) < stuck_after {
                 continue;
             }
-            let Some(halt) = self.halt_of(slot, object) else { continue };
+            let Some(halt) = self.halt_of(slot, object, stamp.at) else { continue };
             let dev = object.inode().map(|inode| inode.dev);
             self.watch.enter(Group { dev, halt, oldest: slot, since, count: 1 });
         }
@@ -171,12 +176,14 @@ impl Lifecycle {
     fn lingering(&self, group: Group) -> Lingering {
         let Group { dev, halt, oldest, since, count } = group;
         let inode = self.io_ends.inode_of(oldest);
-        let id = self.io_ends.peek(oldest).inode();
+        let object = self.io_ends.peek(oldest);
+        let id = object.inode();
         let mut lingering = Lingering {
             halt,
             since,
             alike: count - 1,
             delays: 0,
+            put_back: self.put_backs.of(object.id(), object.state()),
             waiters: [None; limits::WAITERS_MAX],
             waiting: 0,
         };
@@ -205,7 +212,7 @@ impl Lifecycle {
         lingering
     }
 
-    fn halt_of(&self, slot: Slot, object: &IoEnd) -> Option<Halt> {
+    fn halt_of(&self, slot: Slot, object: &IoEnd, now: Nanos) -> Option<Halt> {
         let (attached, ended) = object.bios();
         let Sight { references, .. } = self.sight;
         Some(match object.state() {
@@ -218,10 +225,18 @@ impl Lifecycle {
             // The model counts to 0, and the last put still found another reference.
             State::Final | State::Queued if object.last_put_found_others() => Halt::Reference,
             State::Final => Halt::Release,
+            State::Queued if self.is_put_back(object, now) => Halt::PutBack,
             State::Queued => self.halt_of_queued(slot, object),
             State::Claimed => Halt::Conversion,
             State::Converted => Halt::Converted,
         })
+    }
+
+    /// Was it put back within the last threshold? One that was and no longer is waits for something else.
+    fn is_put_back(&self, object: &IoEnd, now: Nanos) -> bool {
+        let put_back = self.put_backs.of(object.id(), State::Queued);
+        let recent = |it: PutBack| Some(now.since(it.last)) < self.watch.stuck_after;
+        put_back.is_some_and(recent)
     }
 
     fn halt_of_queued(&self, slot: Slot, object: &IoEnd) -> Halt {
@@ -273,6 +288,7 @@ mod tests {
             since: Nanos(1),
             alike: 0,
             delays: 0,
+            put_back: None,
             waiters: [None; limits::WAITERS_MAX],
             waiting: 0,
         };
