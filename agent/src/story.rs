@@ -21,6 +21,7 @@ mod plain;
 mod seek;
 mod tell;
 mod text;
+mod waits;
 mod words;
 
 use serde::Serialize;

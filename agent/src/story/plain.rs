@@ -8,14 +8,18 @@
 //! vanishes from the flag, a worker that comes for ever. It must say what follows from them and no more;
 //! where a cause is concluded from the source of that generation, the words say so.
 
+use std::collections::BTreeMap;
+
 use super::{
     Lane, Step, bits,
     collect::{Known, Row, gap_labels},
     meaning::meaning,
     text::duration,
+    waits,
     words::Deed,
 };
 use crate::{
+    event::Name,
     finding::Finding,
     lifecycle::{Phases, State},
     oracle::in_step::Protocol,
@@ -30,6 +34,8 @@ pub(super) struct Scene<'a> {
     pub(super) known: &'a Known,
     pub(super) device_name: Option<&'a str>,
     pub(super) findings: &'a [&'a Finding],
+    /// What tasks were called.
+    pub(super) names: &'a BTreeMap<u32, Name<16>>,
     /// Runs of the worker while it waited that touched no io_end.
     pub(super) empty_runs: u64,
     /// IN_FSYNC was seen set, in this io_end or in another.
@@ -50,6 +56,7 @@ pub(super) fn plain(scene: &Scene<'_>) -> Vec<String> {
     let says_more = freed_in_use.is_some() && scene.is_2012();
     told.extend(freed_in_use);
     told.extend(scene.never_freed());
+    told.extend(scene.held_up());
     let happened = told.len() > 1;
     if says_more {
         told.push(FREED_IN_2012.to_owned());
@@ -280,6 +287,12 @@ impl Scene<'_> {
              io_end of the inode, umount or the last close of a deleted file, hangs.",
             self.empty_runs
         ))
+    }
+
+    /// Who waits, by the findings.
+    fn held_up(&self) -> impl Iterator<Item = String> + '_ {
+        let stuck = self.findings.iter().filter_map(|it| Some((it.stuck.as_ref()?, it.at_ns)));
+        stuck.filter_map(|(stuck, at_ns)| waits::paragraph(stuck, at_ns, self.names))
     }
 
     /// `told_in_full`: what a free of something in use leads to was said.

@@ -52,6 +52,7 @@ impl Collector {
             known: &known,
             device_name: device_name.as_deref(),
             findings: &findings,
+            names: &self.names,
             empty_runs: self.empty_runs,
             marks_seen: self.marks_seen,
         };
