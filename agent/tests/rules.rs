@@ -14,7 +14,7 @@ use endiod::{
 };
 
 use crimes::crimes_of_the_table;
-use history::HISTORY;
+use history::{HISTORY, TOLD_BY, ToldBy};
 
 /// Rules that a crime of the saboteur cannot show, and what does on a real kernel.
 const BY_THE_REPLICA: &[Rule] = &[Rule::WorkerFreedInUse];
@@ -95,6 +95,13 @@ fn page() -> String {
         [the fixtures' page](../tests/fixtures/README.md).\n"
         .to_owned();
     DETECTORS.iter().for_each(|detector| entry(&mut page, detector));
+    page += "\n## Crimes without a rule of their own\n\n\
+        | crime | told by | why |\n| --- | --- | --- |\n";
+    for ToldBy { name, rule, why, shown } in TOLD_BY {
+        let by = rule.map_or("nothing".to_owned(), |rule| format!("`{}`", rule.label()));
+        let fires = shown.map_or(String::new(), |(trace, _)| format!("; shown in `{trace}`"));
+        line(&mut page, format_args!("| `{name}` | {by} | {why}{fires} |"));
+    }
     page += "\n## Defects of ext4, and who sees them\n\n\
         What became of the completion and fsync paths from 3.1 on. Of those after 5.10 `endiod doctor` \
         says whether the host's version has them.\n\n\
@@ -119,6 +126,22 @@ fn every_rule_is_shown_by_a_fixture_on_a_real_kernel() {
     let unproven: Vec<_> =
         Rule::ALL.iter().filter(|rule| proof(**rule).is_none()).map(|rule| rule.label()).collect();
     assert!(unproven.is_empty(), "no fixture commits what these accuse of: {unproven:?}");
+}
+
+#[test]
+fn what_has_no_rule_of_its_own_is_told_by_the_one_that_is_named() {
+    for ToldBy { name, rule, why, shown } in TOLD_BY {
+        assert!(Rule::ALL.iter().all(|rule| rule.label() != *name), "{name} has a rule");
+        assert!(!why.is_empty(), "{name}");
+        assert_eq!(rule.is_some(), shown.is_some(), "{name}: a rule that tells it is shown");
+        let (Some(rule), Some((trace, words))) = (rule, shown) else { continue };
+        let text = fs::read_to_string(file("tests/data").join(trace)).expect("the trace");
+        let expected = text.split_once("---\n").expect("what is expected").1;
+        let mut findings = expected.split("FINDING ").skip(1);
+        let told =
+            findings.any(|it| it.contains(&format!(" {} ", rule.label())) && it.contains(words));
+        assert!(told, "{name}: {trace} does not show it");
+    }
 }
 
 #[test]

@@ -88,11 +88,6 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "The CPU can stop for good.",
     ),
     (
-        "direct_io_order",
-        "A direct write was completed out of order.",
-        "Whoever waits for it, truncate say, goes on while its extents are still being changed.",
-    ),
-    (
         "fsync_before_conversion",
         "fsync returned success while a write that it must cover was not converted.",
         "After a crash the file can read as zeros where the program was promised data.",
@@ -107,11 +102,6 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "It has been in the same state for longer than it should.",
         "Every fsync, truncate and umount that needs it waits with it, and so does each commit of the \
          journal that holds its data.",
-    ),
-    (
-        "requeue_livelock",
-        "The worker puts its own work back again and again and gets nowhere.",
-        "A CPU is burnt, the io_end is never given back, and umount waits for ever.",
     ),
     (
         "oracle_divergence",
@@ -134,6 +124,7 @@ mod tests {
         for (at, (label, means, leads)) in MEANINGS.iter().enumerate() {
             assert!(means.ends_with('.') && leads.ends_with('.'), "{label}");
             assert!(MEANINGS[..at].iter().all(|(other, ..)| other != label), "{label} twice");
+            assert!(Rule::ALL.iter().any(|rule| rule.label() == *label), "{label} is no rule");
         }
     }
 }

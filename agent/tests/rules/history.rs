@@ -17,6 +17,39 @@ pub(crate) struct Past {
     pub(crate) how: &'static str,
 }
 
+/// A crime that has a name and no rule of its own.
+pub(crate) struct ToldBy {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The rule that tells it; none, and why not.
+    pub(crate) rule: Option<Rule>,
+    /// How that tells it, or why none does.
+    pub(crate) why: &'static str,
+    /// A trace that shows it, and what is then said.
+    pub(crate) shown: Option<(&'static str, &'static str)>,
+}
+
+/// Crimes without a rule of their own.
+pub(crate) const TOLD_BY: &[ToldBy] = &[
+    ToldBy {
+        name: "requeue_livelock",
+        rule: Some(Rule::Stuck),
+        why: "only the core of 2012 puts work back, and to put it back is its way to wait: what tells a \
+              livelock from a wait is how long the io_end does not get on, which is an age. Its finding \
+              says how often the work put it back, and since when",
+        shown: Some(("stuck_put_back.trace", "its work put it back")),
+    },
+    ToldBy {
+        name: "direct_io_order",
+        rule: None,
+        why: "a direct write has no io_end from 5.5 on, and what is held, confirmed and told is an io_end. \
+              Of its order the ends of the call and of the completion are witnessed; its conversion and \
+              `inode_dio_end` have no probe. A completion without a begin is counted as an orphan and \
+              accuses nobody: the begin may have been skipped",
+        shown: None,
+    },
+];
+
 /// All of them, in the order of their fixes.
 pub(crate) const HISTORY: &[Past] = &[
     Past {
@@ -44,14 +77,14 @@ pub(crate) const HISTORY: &[Past] = &[
         fixed_in: "3.3",
         wrong: "a direct write counted as over before its extents were converted, so truncate went on",
         seen_by: &[],
-        how: "no rule follows the order within a direct write",
+        how: "no rule follows the order within a direct write, see `direct_io_order`",
     },
     Past {
         fix: "28a535f9a0df",
         fixed_in: "3.7",
         wrong: "truncate held the mutex that the work only tried, which then put itself back for ever",
         seen_by: &[Rule::Stuck],
-        how: "an io_end stays queued; how often its work is put back is not judged",
+        how: "an io_end stays queued, and its finding says how often its work put it back, and since when",
     },
     Past {
         fix: "c278531d39f3",
