@@ -40,6 +40,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// The daemon: attach, watch, serve /metrics /healthz /readyz; stops on SIGTERM or SIGINT
     Run(RunArgs),
+    /// Prints the settings of `run` as a file for --config, with their defaults
+    Config,
     /// What this host lets us observe: kernel, privileges, every probe tried, rules, known defects
     Doctor(DoctorArgs),
     /// Writes and fsyncs a canary file and checks that one whole life of its io_end is seen
@@ -131,6 +133,12 @@ impl BackendArgs {
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    /// A file with settings, as `endiod config` prints them; flags and environment go before it
+    #[arg(long, env = "ENDIOD_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the settings that this run would have and where each comes from, and attach nothing
+    #[arg(long)]
+    pub(crate) check_config: bool,
     /// Address that /metrics is served on
     #[arg(
         long,

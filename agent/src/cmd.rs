@@ -1,5 +1,6 @@
 //! The verbs, one file each: they do the I/O that the library must not.
 
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod export;

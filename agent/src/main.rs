@@ -5,7 +5,7 @@ mod cmd;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use anyhow::Result;
 
 /// An error that stderr names.
 pub(crate) const EXIT_ERROR: u8 = 2;
@@ -13,8 +13,16 @@ pub(crate) const EXIT_ERROR: u8 = 2;
 fn main() -> ExitCode {
     let filter = env_logger::Env::new().filter_or("ENDIOD_LOG", "info,aya=warn,aya_obj=warn");
     env_logger::Builder::from_env(filter).init();
-    let cli = cli::Cli::parse();
-    let result = match cli.verb {
+    let result = cmd::config::parse(std::env::args_os()).and_then(work);
+    result.unwrap_or_else(|error| {
+        eprintln!("endiod: {error:#}");
+        ExitCode::from(EXIT_ERROR)
+    })
+}
+
+fn work(cli: cli::Cli) -> Result<ExitCode> {
+    match cli.verb {
+        cli::Verb::Config => cmd::config::print_defaults(),
         cli::Verb::Run(args) => cmd::run::run(&args),
         cli::Verb::Doctor(args) => cmd::doctor::run(&args),
         cli::Verb::Selftest(args) => cmd::selftest::run(&args),
@@ -25,9 +33,5 @@ fn main() -> ExitCode {
         cli::Verb::Simulate(args) => cmd::simulate::run(&args),
         cli::Verb::Verify(args) => cmd::verify::run(&args),
         cli::Verb::Stress(args) => cmd::stress::run(&args),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("endiod: {error:#}");
-        ExitCode::from(EXIT_ERROR)
-    })
+    }
 }

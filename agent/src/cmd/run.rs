@@ -15,6 +15,7 @@ use endiod::{
 use tokio::sync::oneshot;
 
 use super::{
+    config,
     keep::Keeper,
     print,
     watch::{Readiness, Setup, Signals, Watch, block_on},
@@ -26,6 +27,9 @@ use crate::cli::RunArgs;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    if args.check_config {
+        return config::print_checked(args.config.as_deref());
+    }
     block_on(daemon(args))
 }
 
