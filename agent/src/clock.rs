@@ -1,4 +1,7 @@
-//! The clocks, read here only: to stamp the agent's own records and to age what is in flight.
+//! The clocks, read here only: to stamp the agent's own records and to age what is in flight, and to say
+//! when a configuration was read.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::event::Nanos;
 
@@ -11,4 +14,9 @@ pub fn monotonic() -> Nanos {
     let seconds = u64::try_from(time.tv_sec).expect("monotonic time is not negative");
     let nanoseconds = u64::try_from(time.tv_nsec).expect("nanoseconds are not negative");
     Nanos(seconds * 1_000_000_000 + nanoseconds)
+}
+
+/// CLOCK_REALTIME since 1970, for people and for Prometheus; it can be stepped.
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -104,6 +104,8 @@ struct Inner {
     table_entries: GaugeVec,
     table_max: GaugeVec,
     table_swept: IntCounterVec,
+    reload_successful: GaugeVec,
+    reload_success_time: GaugeVec,
     device_info: Info,
     build_info: Info,
     kernel_info: Info,
@@ -151,6 +153,9 @@ impl Metrics {
             table_entries: families.gauge("endiod_table_entries"),
             table_max: families.gauge("endiod_table_max_entries"),
             table_swept: families.counter("endiod_table_swept_total"),
+            reload_successful: families.gauge("endiod_config_last_reload_successful"),
+            reload_success_time: families
+                .gauge("endiod_config_last_reload_success_timestamp_seconds"),
             device_info: Info::new(families.gauge("endiod_device_info")),
             build_info: Info::new(families.gauge("endiod_build_info")),
             kernel_info: Info::new(families.gauge("endiod_kernel_info")),

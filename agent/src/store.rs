@@ -77,6 +77,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Other bounds, from the next file on.
+    pub fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Writes `NAME.EXTENSION` as `write` fills it, then brings the directory within its bounds.
     ///
     /// # Errors

@@ -207,7 +207,7 @@ fn the_page_has_the_corpus_and_the_mean_size_of_the_allowed_set() {
         }
         text.push('\n');
     }
-    check_block("corpus", &text, str::to_owned);
+    check_block("oracle.md", "corpus", &text, str::to_owned);
 }
 
 /// One event too many in each life, of each kind, anywhere.
@@ -223,7 +223,7 @@ fn after_one_inserted_event_the_oracle_diverges() {
             shares.entry((at, kind.to_owned())).or_default().note(diverges(life, &events));
         }
     }
-    check_block("inserted", &table(&shares), str::to_owned);
+    check_block("oracle.md", "inserted", &table(&shares), str::to_owned);
     assert_eq!(total(&shares).missed(), 0, "{}", table(&shares));
 }
 
@@ -244,7 +244,7 @@ fn after_one_altered_image_the_oracle_diverges_where_it_can_know() {
         }
     }
     by_act.retain(|_, share| share.missed() > 0);
-    check_block("altered", &table(&shares), str::to_owned);
-    check_block("missed", &table(&by_act), str::to_owned);
+    check_block("oracle.md", "altered", &table(&shares), str::to_owned);
+    check_block("oracle.md", "missed", &table(&by_act), str::to_owned);
     assert!(total(&shares).percent() >= ALTERED_MIN, "{}", table(&shares));
 }

@@ -54,7 +54,7 @@ fn the_fixed_core_holds_in_all_its_worlds() {
 fn the_page_is_what_verify_prints() {
     let output = endiod(&["verify"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    page::check_block("verify", &text(&output.stdout), |block| {
+    page::check_block("oracle.md", "verify", &text(&output.stdout), |block| {
         block.lines().map(without_time).collect::<Vec<_>>().join("\n")
     });
 }

@@ -8,6 +8,8 @@
 //! before the command line is read, so the flag's own parser judges it, and the list of settings is the
 //! command line's. A file with a mistake is refused as a whole, each mistake with its place.
 
+mod reload;
+
 use std::{
     collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, ops::Range, path::Path,
     process::ExitCode,
@@ -20,6 +22,8 @@ use clap::{
 use toml_edit::{ImDocument, Item, Value};
 
 use crate::cli::{Cli, RunArgs, Verb};
+
+pub(crate) use reload::{Reload, Reloaded};
 
 /// Flags of `run` that say what one run is to do, and have no place in a file.
 const OF_ONE_RUN: &[&str] = &["config", "check_config", "duration", "format"];

@@ -49,6 +49,12 @@ pub(crate) struct KeepArgs {
     recorder_bytes: usize,
 }
 
+impl KeepArgs {
+    fn bounds(&self) -> Bounds {
+        Bounds { files_max: self.findings_files_max, bytes_max: self.findings_bytes_max }
+    }
+}
+
 pub(crate) struct Keeper {
     recorder: Recorder,
     store: Option<Store>,
@@ -62,8 +68,7 @@ impl Keeper {
     /// Opens the directory. One that was asked for must be usable; without the default one the agent
     /// watches all the same.
     pub(crate) fn open(args: &KeepArgs) -> Result<Self> {
-        let bounds =
-            Bounds { files_max: args.findings_files_max, bytes_max: args.findings_bytes_max };
+        let bounds = args.bounds();
         let dir = args.findings_dir.as_path();
         let opened = (dir != Path::new(NO_DIR)).then(|| Store::open(dir, bounds)).transpose();
         let store = match opened {
@@ -77,6 +82,13 @@ impl Keeper {
         // Without a directory nobody could ever read what the recorder holds.
         let recorder_bytes = if store.is_some() { args.recorder_bytes } else { 0 };
         Ok(Keeper { recorder: Recorder::new(recorder_bytes), store, saving: None, said: 0 })
+    }
+
+    /// Other bounds for the directory, from the next file on.
+    pub(crate) fn bound(&mut self, args: &KeepArgs) {
+        if let Some(store) = &mut self.store {
+            store.bound(args.bounds());
+        }
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {

@@ -57,8 +57,18 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
     let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
     let readiness = Readiness::default();
-    let setup =
-        Setup { host, sizes, choice, io_ends_max, stuck_after, metrics, heartbeat, readiness };
+    let reload = None;
+    let setup = Setup {
+        host,
+        sizes,
+        choice,
+        io_ends_max,
+        stuck_after,
+        metrics,
+        heartbeat,
+        readiness,
+        reload,
+    };
     let mut watch = Watch::start(setup, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));

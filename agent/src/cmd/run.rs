@@ -7,6 +7,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use endiod::{
+    clock,
     host::Host,
     http::{self, Endpoint, Heartbeat, Timeouts},
     metrics::Metrics,
@@ -15,7 +16,7 @@ use endiod::{
 use tokio::sync::oneshot;
 
 use super::{
-    config,
+    config::{self, Reload},
     keep::Keeper,
     print,
     watch::{Readiness, Setup, Signals, Watch, block_on},
@@ -56,8 +57,21 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     let keeper = Keeper::open(&args.watch.keep)?;
     let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
     let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
-    let setup =
-        Setup { host, sizes, choice, io_ends_max, stuck_after, metrics, heartbeat, readiness };
+    let reload = args.config.as_deref().map(Reload::new).transpose()?;
+    if reload.is_some() {
+        metrics.reloaded(clock::since_epoch());
+    }
+    let setup = Setup {
+        host,
+        sizes,
+        choice,
+        io_ends_max,
+        stuck_after,
+        metrics,
+        heartbeat,
+        readiness,
+        reload,
+    };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,

@@ -20,6 +20,7 @@ mod attaching;
 mod names;
 mod presence;
 mod readiness;
+mod reload;
 mod source;
 
 use std::{
@@ -51,7 +52,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{keep::Keeper, record::Tape};
+use super::{config::Reload, keep::Keeper, record::Tape};
 use attaching::{Attaching, opened};
 use names::TaskNames;
 use presence::{Presence, Turn};
@@ -78,6 +79,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     dump: Signal,
+    reload: Signal,
 }
 
 impl Signals {
@@ -87,6 +89,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?,
             dump: signal(SignalKind::user_defined1()).context("cannot watch for SIGUSR1")?,
+            reload: signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?,
         })
     }
 }
@@ -125,6 +128,8 @@ pub(crate) struct Setup {
     pub(crate) metrics: Metrics,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) readiness: Readiness,
+    /// What SIGHUP reads again; without it, SIGHUP is a request to stop.
+    pub(crate) reload: Option<Reload>,
 }
 
 /// The kernel, being watched or waited for.
@@ -305,6 +310,10 @@ impl Watch {
                 _ = signals.interrupt.recv() => return Ok("SIGINT"),
                 () = &mut over => return Ok("the time is over"),
                 _ = signals.dump.recv() => self.takers.keeper.dump(),
+                _ = signals.reload.recv() => match self.setup.reload {
+                    Some(_) => self.reload(),
+                    None => return Ok("SIGHUP"),
+                },
                 _ = ticks.tick() => {
                     self.tick();
                     // Its drain is bounded as well, and nobody wakes us for what it left.

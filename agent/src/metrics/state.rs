@@ -2,6 +2,8 @@
 //!
 //! None of these is for the hot path: each looks its series up by label.
 
+use std::time::Duration;
+
 use super::device::Armed;
 use super::labels::{
     BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, TASK_TABLES, UNKNOWN_DEVICE, listed,
@@ -136,6 +138,17 @@ impl Metrics {
     pub fn swept(&self, table: &'static str, count: u64) {
         let table = listed(TASK_TABLES, table);
         self.0.table_swept.with_label_values(&[table]).inc_by(count);
+    }
+
+    /// The configuration file was read without a mistake at that time, since the epoch.
+    pub fn reloaded(&self, at: Duration) {
+        self.0.reload_successful.with_label_values(&NONE).set(1.0);
+        self.0.reload_success_time.with_label_values(&NONE).set(at.as_secs_f64());
+    }
+
+    /// The configuration file was refused.
+    pub fn reload_failed(&self) {
+        self.0.reload_successful.with_label_values(&NONE).set(0.0);
     }
 
     /// The mounted ext4 file systems, all of them; the first [`DEVICES_MAX`] are shown.

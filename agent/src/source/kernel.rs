@@ -47,7 +47,7 @@ use types::{Ext4Types, Types};
 pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
 use crate::{
-    event::{Backend, ProbeId},
+    event::{Backend, Nanos, ProbeId},
     host::Host,
     probes::PROBES,
     source::own::{Opening, OwnRecords},
@@ -220,6 +220,11 @@ impl KernelSource {
         deliver: &mut dyn FnMut(&[u8]),
     ) {
         self.own.device(dev, name, deliver);
+    }
+
+    /// Writes from which age on an object is stuck, from now on.
+    pub fn announce_stuck_after(&mut self, age: Nanos, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.stuck_after(age, deliver);
     }
 
     /// Writes what a task is called.

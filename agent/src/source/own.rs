@@ -63,7 +63,12 @@ impl OwnRecords {
         ] {
             self.config(key, bound as u64, deliver);
         }
-        self.config(config_key::STUCK_AFTER_NS, opening.stuck_after.0, deliver);
+        self.stuck_after(opening.stuck_after, deliver);
+    }
+
+    /// From which age in one state on an object is stuck; zero: never.
+    pub fn stuck_after(&mut self, age: Nanos, deliver: &mut dyn FnMut(&[u8])) {
+        self.config(config_key::STUCK_AFTER_NS, age.0, deliver);
     }
 
     /// The host; a stream's first record.

@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::{
-    event::DevId,
+    event::{DevId, Nanos},
     host::Host,
     source::own::{Opening, OwnRecords},
 };
@@ -38,6 +38,11 @@ impl Waiting {
     /// Announces a device before its first use.
     pub fn announce_device(&mut self, dev: DevId, name: &str, deliver: &mut dyn FnMut(&[u8])) {
         self.own.device(dev, name, deliver);
+    }
+
+    /// Writes from which age on an object is stuck, from now on.
+    pub fn announce_stuck_after(&mut self, age: Nanos, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.stuck_after(age, deliver);
     }
 
     /// A second has passed.

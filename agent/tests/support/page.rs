@@ -1,4 +1,4 @@
-//! Blocks of `docs/oracle.md` that tests make: compared, or with `ENDIOD_UPDATE=1` written.
+//! Blocks of a page in `docs/` that tests make: compared, or with `ENDIOD_UPDATE=1` written.
 //!
 //! ````text
 //!   <!-- begin NAME -->
@@ -13,11 +13,11 @@ use std::{fs, path::Path, sync::Mutex};
 /// The tests of one program run side by side.
 static PAGE: Mutex<()> = Mutex::new(());
 
-/// Is the block what was made? `told` is how much of either counts.
+/// Is the block of that page what was made? `told` is how much of either counts.
 #[track_caller]
-pub(crate) fn check_block(name: &str, made: &str, told: impl Fn(&str) -> String) {
+pub(crate) fn check_block(page: &str, name: &str, made: &str, told: impl Fn(&str) -> String) {
     let _held = PAGE.lock();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/oracle.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let page = fs::read_to_string(&path).expect("the page is there");
     let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
     let (before, rest) = page.split_once(&begin).expect("the page has the block");
@@ -33,7 +33,7 @@ pub(crate) fn check_block(name: &str, made: &str, told: impl Fn(&str) -> String)
     let differs = found.lines().zip(made.lines()).find(|(found, made)| told(found) != told(made));
     panic!(
         "{} is out of date in block {name}, first at {differs:?}; after reading the difference: \
-         ENDIOD_UPDATE=1 cargo test -p endiod --test divergence --test exhaustive",
+         ENDIOD_UPDATE=1 with the same test",
         path.display()
     );
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use endiod::{
-    event::DevId,
+    event::{DevId, Nanos},
     source::{
         kernel::{KernelSource, TotalsError},
         own::Opening,
@@ -34,6 +34,14 @@ impl Source {
         match self {
             Source::Kernel(kernel) => kernel.announce_device(dev, name, deliver),
             Source::Waiting(waiting) => waiting.announce_device(dev, name, deliver),
+        }
+    }
+
+    /// Writes from which age on an object is stuck, from now on.
+    pub(super) fn announce_stuck_after(&mut self, age: Nanos, deliver: &mut dyn FnMut(&[u8])) {
+        match self {
+            Source::Kernel(kernel) => kernel.announce_stuck_after(age, deliver),
+            Source::Waiting(waiting) => waiting.announce_stuck_after(age, deliver),
         }
     }
 

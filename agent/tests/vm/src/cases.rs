@@ -20,6 +20,7 @@ mod native;
 mod nesting;
 mod record;
 mod refused;
+mod reload;
 mod replica;
 mod stop;
 mod undescribed;
@@ -130,6 +131,7 @@ cases! {
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
     Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     Agent "failed_writes_are_followed_and_only_their_conversion_is_accused", always, failing::followed;
+    Agent "a_configuration_is_read_again", always, reload::takes_what_can_change;
     Agent "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
     Agent "a_slice_is_kept_on_request", always, keep::a_slice_on_request;
     Agent "a_full_disk_costs_the_file_only", always, keep::a_full_disk;
