@@ -12,7 +12,7 @@ use endiod::{
 };
 
 use crate::cmd::{
-    explain::ExplainArgs, export::ExportArgs, keep::KeepArgs, record::RecordArgs,
+    config::InForce, explain::ExplainArgs, export::ExportArgs, keep::KeepArgs, record::RecordArgs,
     replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
 };
 
@@ -150,12 +150,15 @@ pub(crate) struct RunArgs {
     /// How to watch.
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
+    /// What all of that came to, by setting.
+    #[arg(skip)]
+    pub(crate) in_force: InForce,
 }
 
 /// Flags of every verb that watches the kernel.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Size of the ring between programs and agent: a power of two, 4096 or more
+    /// Size of the ring between programs and agent: a power of two from 4096 to 1073741824
     #[arg(
         long,
         env = "ENDIOD_RING_BYTES",
@@ -164,8 +167,8 @@ pub(crate) struct WatchArgs {
         value_parser = ring_bytes
     )]
     ring_bytes: u32,
-    /// Most io_ends that are followed at once, those just released included; one that finds no room
-    /// is counted and not followed
+    /// Most io_ends that are followed at once, those just released included, from 1 to the default; one
+    /// that finds no room is counted and not followed
     #[arg(
         long,
         env = "ENDIOD_IO_ENDS_MAX",
@@ -174,7 +177,7 @@ pub(crate) struct WatchArgs {
         value_parser = io_ends_max
     )]
     pub(crate) io_ends_max: usize,
-    /// Most entries of each table of the programs, beside the table's own bound: fsyncs and direct
+    /// Most entries of each table of the programs, from 1 to the default: fsyncs and direct
     /// writes that are open, io_ends that live where the slab's tracepoints see them die; what finds no
     /// room is counted
     #[arg(
@@ -185,7 +188,7 @@ pub(crate) struct WatchArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(LIVE_IO_ENDS_MAX))
     )]
     program_entries_max: u32,
-    /// Age in one state from which an io_end is told as stuck, with who waits for it; 0: never. By
+    /// Age in one state, 1 to 86400, from which an io_end is told as stuck, with who waits; 0: never. By
     /// default the time after which the kernel aborts a command of a SCSI or NVMe disk: one that works
     /// never takes it
     #[arg(

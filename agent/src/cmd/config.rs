@@ -21,7 +21,7 @@ use clap::{
 };
 use toml_edit::{ImDocument, Item, Value};
 
-use crate::cli::{Cli, RunArgs, Verb};
+use crate::cli::{Cli, Verb};
 
 pub(crate) use reload::{Reload, Reloaded};
 
@@ -29,22 +29,26 @@ pub(crate) use reload::{Reload, Reloaded};
 const OF_ONE_RUN: &[&str] = &["config", "check_config", "duration", "format"];
 /// How alike a known key must be to be suggested, of 1.
 const LIKENESS_MIN: f64 = 0.7;
+/// What a flag's value is called where it is a number.
+const NUMBERS: &[&str] = &["BYTES", "COUNT", "SECONDS"];
 /// Longest line of a comment, bytes.
 const LINE_MAX: usize = 96;
 
-/// What the file of a run says, by setting.
-pub(crate) type Settings = BTreeMap<String, String>;
+/// What a file says, by setting.
+type Settings = BTreeMap<String, String>;
+
+/// What a run goes by and where each value is from, by setting.
+pub(crate) type InForce = BTreeMap<String, (String, &'static str)>;
 
 /// Reads the command line, and for `run` the file that it names.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli> {
     let line: Vec<_> = line.into_iter().collect();
-    let cli = from_line(Cli::command(), &line);
-    match &cli.verb {
-        Verb::Run(RunArgs { config: Some(file), .. }) => {
-            Ok(from_line(with_defaults(&read(file)?), &line))
-        }
-        _ => Ok(cli),
+    let mut cli = from_line(Cli::command(), &line);
+    if let Verb::Run(args) = &cli.verb {
+        let settings = args.config.as_deref().map_or(Ok(Settings::new()), read)?;
+        cli = with_settings(&settings, &line);
     }
+    Ok(cli)
 }
 
 /// Prints the settings of `run` as a file, at their defaults.
@@ -53,15 +57,10 @@ pub(crate) fn print_defaults() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints them as they are for a run, with where each comes from; the file was read without a mistake.
-pub(crate) fn print_checked(file: Option<&Path>) -> Result<ExitCode> {
-    let line: Vec<_> = std::env::args_os().collect();
-    let settings = file.map_or(Ok(Settings::new()), read)?;
-    let command = with_defaults(&settings);
-    let matches = command.clone().get_matches_from(&line);
-    let of_run = matches.subcommand_matches("run").context("only `run` has settings")?;
-    print!("{}", page(&command, |arg| effective(of_run, &settings, arg)));
-    Ok(ExitCode::SUCCESS)
+/// Prints them as they are for a run, with where each comes from.
+pub(crate) fn print_checked(in_force: &InForce) -> ExitCode {
+    print!("{}", page(&Cli::command(), |arg| in_force.get(arg.get_id().as_str()).cloned()));
+    ExitCode::SUCCESS
 }
 
 /// An error of the command line is clap's to tell.
@@ -70,23 +69,32 @@ fn from_line(command: Command, line: &[OsString]) -> Cli {
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
 
-fn with_defaults(settings: &Settings) -> Command {
-    Cli::command().mut_subcommand("run", |run| {
+/// The command line of a run, over what a file says.
+fn with_settings(settings: &Settings, line: &[OsString]) -> Cli {
+    let command = Cli::command().mut_subcommand("run", |run| {
         run.mut_args(|arg| match settings.get(arg.get_id().as_str()) {
             Some(value) => arg.default_value(value),
             None => arg,
         })
-    })
+    });
+    let matches = command.clone().get_matches_from(line);
+    let mut cli = from_line(command.clone(), line);
+    if let (Verb::Run(args), Some(of_this)) = (&mut cli.verb, matches.subcommand_matches("run")) {
+        let values = of_run(&command)
+            .filter_map(|arg| Some((arg.get_id().to_string(), effective(of_this, settings, arg)?)));
+        args.in_force = values.collect();
+    }
+    cli
 }
 
 fn effective(
-    of_run: &ArgMatches,
+    of_this: &ArgMatches,
     settings: &Settings,
     arg: &Arg,
 ) -> Option<(String, &'static str)> {
     let id = arg.get_id().as_str();
-    let value = of_run.get_raw(id)?.next()?.to_string_lossy().into_owned();
-    let from = match of_run.value_source(id)? {
+    let value = of_this.get_raw(id)?.next()?.to_string_lossy().into_owned();
+    let from = match of_this.value_source(id)? {
         ValueSource::CommandLine => "from the command line",
         ValueSource::EnvVariable => "from the environment",
         _ if settings.contains_key(id) => "from the file",
@@ -198,15 +206,15 @@ fn page(command: &Command, value: impl Fn(&Arg) -> Option<(String, &'static str)
         if !values.is_empty() {
             comment(&mut page, &format!("One of: {}.", values.join(", ")));
         }
-        if let Some(unit) = arg.get_value_names().and_then(|names| names.first())
-            && values.is_empty()
-        {
-            comment(&mut page, &format!("Unit: {unit}."));
+        let unit =
+            arg.get_value_names().and_then(|names| names.first()).map_or("", |it| it.as_str());
+        let is_number = NUMBERS.contains(&unit);
+        if is_number {
+            comment(&mut page, &format!("Unit: {}.", unit.to_lowercase()));
         }
         if let Some(variable) = arg.get_env() {
             comment(&mut page, &format!("Environment: {}.", variable.to_string_lossy()));
         }
-        let is_number = value.parse::<f64>().is_ok();
         let value = if is_number { value } else { Value::from(value).to_string() };
         let from = if from.is_empty() { String::new() } else { format!("  # {from}") };
         writeln!(page, "{} = {value}{from}", arg.get_id()).expect("a String takes all");
@@ -240,6 +248,7 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::RunArgs;
 
     fn defaults() -> String {
         page(&Cli::command(), |arg| Some((default_of(arg)?, "")))
@@ -247,7 +256,7 @@ mod tests {
 
     fn run(line: &[&str], settings: &Settings) -> RunArgs {
         let line: Vec<_> = ["endiod", "run"].iter().chain(line).map(OsString::from).collect();
-        match from_line(with_defaults(settings), &line).verb {
+        match with_settings(settings, &line).verb {
             Verb::Run(args) => args,
             other => panic!("{other:?}"),
         }
@@ -279,7 +288,9 @@ mod tests {
         let settings = settings("listen = \"127.0.0.1:7\"\nio_ends_max = 5\n").unwrap();
         let args = run(&["--listen", "127.0.0.1:8"], &settings);
         assert_eq!((args.listen.port(), args.watch.io_ends_max), (8, 5));
-        assert_eq!(run(&[], &settings).listen.port(), 7);
+        let args = run(&[], &settings);
+        assert_eq!(args.listen.port(), 7);
+        assert_eq!(args.in_force["io_ends_max"], ("5".to_owned(), "from the file"));
     }
 
     #[test]

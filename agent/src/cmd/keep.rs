@@ -39,10 +39,15 @@ pub(crate) struct KeepArgs {
     )]
     findings_dir: PathBuf,
     /// Most files in that directory
-    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    #[arg(long, env = "ENDIOD_FINDINGS_FILES_MAX", value_name = "COUNT", default_value_t = 200)]
     findings_files_max: usize,
     /// Most bytes in that directory
-    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    #[arg(
+        long,
+        env = "ENDIOD_FINDINGS_BYTES_MAX",
+        value_name = "BYTES",
+        default_value_t = 256 << 20
+    )]
     findings_bytes_max: u64,
     /// Last bytes of the stream that are kept in memory for a slice; 0 keeps none
     #[arg(long, env = "ENDIOD_RECORDER_BYTES", value_name = "BYTES", default_value_t = 16 << 20)]

@@ -29,7 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if args.check_config {
-        return config::print_checked(args.config.as_deref());
+        return Ok(config::print_checked(&args.in_force));
     }
     block_on(daemon(args))
 }
@@ -57,7 +57,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     let keeper = Keeper::open(&args.watch.keep)?;
     let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
     let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
-    let reload = args.config.as_deref().map(Reload::new).transpose()?;
+    let reload = args.config.is_some().then(|| Reload::of(args));
     if reload.is_some() {
         metrics.reloaded(clock::since_epoch());
     }
