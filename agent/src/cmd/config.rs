@@ -43,7 +43,7 @@ pub(crate) type InForce = BTreeMap<String, (String, &'static str)>;
 /// Reads the command line, and for `run` the file that it names.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli> {
     let line: Vec<_> = line.into_iter().collect();
-    let mut cli = from_line(Cli::command(), &line);
+    let mut cli = cli(Cli::command().get_matches_from(&line));
     if let Verb::Run(args) = &cli.verb {
         let settings = args.config.as_deref().map_or(Ok(Settings::new()), read)?;
         cli = with_settings(&settings, &line);
@@ -64,8 +64,7 @@ pub(crate) fn print_checked(in_force: &InForce) -> ExitCode {
 }
 
 /// An error of the command line is clap's to tell.
-fn from_line(command: Command, line: &[OsString]) -> Cli {
-    let mut matches = command.get_matches_from(line);
+fn cli(mut matches: ArgMatches) -> Cli {
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
 
@@ -78,7 +77,7 @@ fn with_settings(settings: &Settings, line: &[OsString]) -> Cli {
         })
     });
     let matches = command.clone().get_matches_from(line);
-    let mut cli = from_line(command.clone(), line);
+    let mut cli = cli(matches.clone());
     if let (Verb::Run(args), Some(of_this)) = (&mut cli.verb, matches.subcommand_matches("run")) {
         let values = of_run(&command)
             .filter_map(|arg| Some((arg.get_id().to_string(), effective(of_this, settings, arg)?)));

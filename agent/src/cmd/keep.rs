@@ -8,12 +8,12 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Result, bail};
 use clap::Args;
 use endiod::{
+    clock,
     finding::Finding,
     recorder::{Recorder, records},
     source::trace::{TraceError, Writer},
@@ -132,8 +132,7 @@ impl Keeper {
                 "asked for a slice, but there is no directory for it: --findings-dir"
             );
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!("slice-{}", now.as_millis());
+        let name = format!("slice-{}", clock::since_epoch().as_millis());
         let slice = self.slice_unless_saving(&name);
         if slice.is_empty() {
             return;

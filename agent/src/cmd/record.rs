@@ -20,7 +20,7 @@ use endiod::{
 use super::{
     keep::Keeper,
     print,
-    watch::{Readiness, Setup, Signals, Watch, block_on},
+    watch::{Setup, Signals, Watch, block_on},
 };
 use crate::cli::WatchArgs;
 
@@ -52,23 +52,8 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     // Nobody asks for this one's health.
     let heartbeat = Heartbeat::new(Duration::MAX);
     let tape = || Tape::create(args).map(Some);
-    let host = Host::default();
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
-    let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
-    let readiness = Readiness::default();
-    let reload = None;
-    let setup = Setup {
-        host,
-        sizes,
-        choice,
-        io_ends_max,
-        stuck_after,
-        metrics,
-        heartbeat,
-        readiness,
-        reload,
-    };
+    let setup = Setup::new(&args.watch, Host::default(), metrics, heartbeat);
     let mut watch = Watch::start(setup, keeper, tape)?;
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));

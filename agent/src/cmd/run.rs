@@ -19,7 +19,7 @@ use super::{
     config::{self, Reload},
     keep::Keeper,
     print,
-    watch::{Readiness, Setup, Signals, Watch, block_on},
+    watch::{Setup, Signals, Watch, block_on},
 };
 use crate::cli::RunArgs;
 
@@ -42,36 +42,18 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     let host = Host::default();
     let metrics = Metrics::new(names())?;
     metrics.watch_process(host.root())?;
-    let readiness = Readiness::default();
-    let heartbeat = Heartbeat::new(SILENCE_MAX);
+    let mut setup = Setup::new(&args.watch, host, metrics, Heartbeat::new(SILENCE_MAX));
     let (stop_serving, stopped) = oneshot::channel::<()>();
-    let mut server = tokio::spawn(http::serve(
-        listener,
-        endpoint(&metrics, &heartbeat, &readiness),
-        Timeouts::default(),
-        async move {
+    let mut server =
+        tokio::spawn(http::serve(listener, endpoint(&setup), Timeouts::default(), async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = stopped.await;
-        },
-    ));
+        }));
     let keeper = Keeper::open(&args.watch.keep)?;
-    let (sizes, choice) = (args.watch.sizes(), args.watch.choice());
-    let (io_ends_max, stuck_after) = (args.watch.io_ends_max, args.watch.stuck_after());
-    let reload = args.config.is_some().then(|| Reload::of(args));
-    if reload.is_some() {
-        metrics.reloaded(clock::since_epoch());
+    setup.reload = args.config.is_some().then(|| Reload::of(args));
+    if setup.reload.is_some() {
+        setup.metrics.reloaded(clock::since_epoch());
     }
-    let setup = Setup {
-        host,
-        sizes,
-        choice,
-        io_ends_max,
-        stuck_after,
-        metrics,
-        heartbeat,
-        readiness,
-        reload,
-    };
     let mut watch = Watch::start(setup, keeper, || Ok(None))?;
     let stop = tokio::select! {
         stop = watch.watch(&mut signals, args.watch.duration) => stop,
@@ -91,7 +73,8 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn endpoint(metrics: &Metrics, heartbeat: &Heartbeat, readiness: &Readiness) -> Endpoint {
+fn endpoint(setup: &Setup) -> Endpoint {
+    let Setup { metrics, heartbeat, readiness, .. } = setup;
     let (heartbeat, readiness) = (heartbeat.clone(), readiness.clone());
     Endpoint {
         metrics: metrics.clone(),

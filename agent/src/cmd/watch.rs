@@ -21,6 +21,7 @@ mod names;
 mod presence;
 mod readiness;
 mod reload;
+mod setup;
 mod source;
 
 use std::{
@@ -33,16 +34,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use endiod::{
     devices::{DeviceReader, Mounts},
-    event::{DevId, Nanos},
-    generation::{self, Upstream},
-    host::{Ext4, Host},
-    http::Heartbeat,
-    metrics::{Build, Kernel, Metrics, RingUse, TASK_TABLES},
+    event::DevId,
+    metrics::{RingUse, TASK_TABLES},
     pipeline::Pipeline,
     probes::PROBES,
     report::Summary,
     source::{
-        kernel::{self, Choice, KernelError, KernelSource, Sizes, Subject, Verdict},
+        kernel::{self, KernelError, KernelSource, Subject, Verdict},
         own::Opening,
         waiting::Waiting,
     },
@@ -52,11 +50,12 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{config::Reload, keep::Keeper, record::Tape};
+use super::{keep::Keeper, record::Tape};
 use attaching::{Attaching, opened};
 use names::TaskNames;
 use presence::{Presence, Turn};
 pub(crate) use readiness::Readiness;
+pub(crate) use setup::Setup;
 use source::Source;
 
 /// How long records may wait in the ring: the programs wake the agent for the first one only.
@@ -116,20 +115,6 @@ impl Takers {
     fn tell_findings(&mut self) {
         self.keeper.findings(self.pipeline.findings());
     }
-}
-
-/// What a watch needs from its verb.
-pub(crate) struct Setup {
-    pub(crate) host: Host,
-    pub(crate) sizes: Sizes,
-    pub(crate) choice: Choice,
-    pub(crate) io_ends_max: usize,
-    pub(crate) stuck_after: Nanos,
-    pub(crate) metrics: Metrics,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) readiness: Readiness,
-    /// What SIGHUP reads again; without it, SIGHUP is a request to stop.
-    pub(crate) reload: Option<Reload>,
 }
 
 /// The kernel, being watched or waited for.
@@ -416,35 +401,6 @@ impl Watch {
         keeper.finish().await;
         pipeline.finish();
         (pipeline.summary(), tape)
-    }
-}
-
-impl Setup {
-    /// Whether there is something to watch. The replica was loaded before, and is held until the end.
-    fn presence(&self) -> Ext4 {
-        match self.choice.subject {
-            Subject::Ext4 => self.host.ext4(),
-            Subject::Replica => Ext4::BuiltIn,
-        }
-    }
-
-    /// Attaches as the caller chose.
-    fn open(&self) -> Result<KernelSource, KernelError> {
-        KernelSource::open(&self.host, self.sizes, self.choice)
-    }
-
-    /// What the metrics say of the agent and of the kernel, attached or not.
-    fn say_who_watches(&self) -> Result<()> {
-        let release = self.host.release().context("cannot read the kernel release")?;
-        let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
-        let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
-        self.metrics.set_kernel(Kernel { release: &release, generation: &generation });
-        self.metrics.set_build(Build {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: env!("ENDIOD_REVISION"),
-            wire: endiod_wire::wire::VERSION,
-        });
-        Ok(())
     }
 }
 

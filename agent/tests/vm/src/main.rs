@@ -13,6 +13,7 @@ mod folios;
 mod fscrypt;
 mod hindrance;
 mod http;
+mod patience;
 mod workload;
 
 use std::{

@@ -127,7 +127,7 @@ pub(crate) fn agree(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
     let [fentry, raw] = compare(guest, "agree", facts, || {
         stress("agree1", &COMMIT_LINE)?;
-        let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+        let line = buffered_line();
         stress("agree2", &line).map(drop)
     })?;
     // No bio is split here, so each is done once.

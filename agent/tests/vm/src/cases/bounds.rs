@@ -88,7 +88,7 @@ pub(crate) fn open_calls(guest: &Guest, facts: &mut Facts) -> Result<()> {
 pub(crate) fn live_io_ends(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
     let agent = Agent::start(&["--backend", "raw_tp", "--program-entries-max", LIVES])?;
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let line = buffered_line();
     stress("lives1", &line)?;
     sync();
     let full = Told::by(&agent)?;

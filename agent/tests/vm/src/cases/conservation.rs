@@ -26,17 +26,17 @@ pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {
 
 /// The same pattern through the page cache: io_ends are born.
 pub(crate) fn buffered(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
-    let (issued, summary) = watch(guest, "buffered", facts, &[&line])?;
+    let (issued, summary) = watch(guest, "buffered", facts, &[&buffered_line()])?;
     ran_the_line(&issued[0])?;
     check_io_ends(&summary)?;
     ensure!(summary.direct_ios.started == 0, "a buffered write was taken for direct I/O");
     Ok(())
 }
 
-/// The commit's line without O_DIRECT.
-pub(super) fn buffered_line() -> impl Iterator<Item = &'static str> {
-    COMMIT_LINE.into_iter().filter(|flag| *flag != "-O")
+/// The commit's line through the page cache.
+pub(super) fn buffered_line() -> Vec<&'static str> {
+    let rest = COMMIT_LINE.into_iter().filter(|flag| *flag != "-O");
+    ["--buffered"].into_iter().chain(rest).collect()
 }
 
 /// Runs the workloads under an agent, checks what holds for all of them, and returns what was issued

@@ -18,16 +18,13 @@ use crate::{
 const CPUS: usize = 8;
 const TRACING: &str = "/sys/kernel/tracing";
 
-fn line() -> Vec<&'static str> {
-    ["--buffered"].into_iter().chain(buffered_line()).collect()
-}
-
 /// Both workloads, seen from many CPUs.
 pub(crate) fn many(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
     let online = std::thread::available_parallelism()?.get();
     ensure!(online >= CPUS, "{online} CPUs are online, this needs {CPUS}");
-    let (_, summary) = conservation::watch(guest, "many", facts, &[&COMMIT_LINE, &line()])?;
+    let (_, summary) =
+        conservation::watch(guest, "many", facts, &[&COMMIT_LINE, &buffered_line()])?;
     conservation::check_io_ends(&summary)?;
     let emitting = summary.stream.cpus.iter().filter(|cpu| cpu.emitted > 0).count();
     facts.insert("cpus".into(), emitting.into());
@@ -41,7 +38,8 @@ pub(crate) fn come_and_go(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let over = AtomicBool::new(false);
     let (seen, switched) = std::thread::scope(|scope| {
         let plug = scope.spawn(|| plug_until(&over));
-        let seen = conservation::watch(guest, "comego", facts, &[&line(), &line()]);
+        let seen =
+            conservation::watch(guest, "comego", facts, &[&buffered_line(), &buffered_line()]);
         over.store(true, Relaxed);
         let switched = plug.join().map_err(|_| anyhow::anyhow!("the plugger panicked"))??;
         anyhow::Ok((seen, switched))
@@ -78,7 +76,7 @@ pub(crate) fn beside_others(guest: &Guest, facts: &mut Facts) -> Result<()> {
     write("current_tracer", "function")?;
     let mut both = || {
         let other = Agent::start_at(LISTEN_TOO, &[])?;
-        let seen = conservation::watch(guest, "beside", facts, &[&line()]);
+        let seen = conservation::watch(guest, "beside", facts, &[&buffered_line()]);
         let other = other.stop(guest, "beside_too")?.summary;
         Ok::<_, anyhow::Error>((seen, other))
     };

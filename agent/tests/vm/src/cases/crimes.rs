@@ -214,15 +214,20 @@ fn load(dir: &Path, crime: &str) -> Result<()> {
     }
     fs::create_dir_all(dir)?;
     let how = if crime.starts_with("dio_") { "-O" } else { "--buffered" };
-    Command::new("endiod")
+    stress(how, dir).status().context("cannot start endiod stress")?;
+    sync();
+    Ok(())
+}
+
+/// The load itself.
+fn stress(how: &str, dir: &Path) -> Command {
+    let mut command = Command::new("endiod");
+    command
         .args(["stress", how, "-t", "1", "-s", "2", "-S", "-o", "2", "-I", "25"])
         .args(["a", "b", "c", "d"].map(|file| dir.join(file)))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .context("cannot start endiod stress")?;
-    sync();
-    Ok(())
+        .stderr(Stdio::null());
+    command
 }
 
 /// What the run's addresses were hashed with.

@@ -84,7 +84,7 @@ impl Told {
 /// A consumer that is stopped for the length of a load.
 pub(crate) fn stopped_consumer(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let line = buffered_line();
     let agent = Agent::start(&["--ring-bytes", RING_BYTES])?;
     agent.kill(libc::SIGSTOP)?;
     stress("stopped1", &line)?;
@@ -103,7 +103,7 @@ pub(crate) fn stopped_consumer(guest: &Guest, facts: &mut Facts) -> Result<()> {
 /// they do later is taken for a crime.
 pub(crate) fn full_table(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let line = buffered_line();
     let agent = Agent::start(&["--io-ends-max", "8"])?;
     stress("full1", &line)?;
     sync();

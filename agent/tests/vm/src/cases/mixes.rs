@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     Case, Run, Suite,
-    conservation::{check_lives, check_misses, check_stream},
+    conservation::{buffered_line, check_lives, check_misses, check_stream},
     mounts::{Counter, SLICES, note_records},
 };
 use crate::{
@@ -145,9 +145,7 @@ fn round(load: &Load, round: u32) -> Result<()> {
     match load {
         Load::Stress => {
             stress("direct", &COMMIT_LINE)?;
-            let buffered = COMMIT_LINE.into_iter().filter(|flag| *flag != "-O");
-            let line: Vec<_> = ["--buffered"].into_iter().chain(buffered).collect();
-            stress("buffered", &line)?;
+            stress("buffered", &buffered_line())?;
         }
         Load::Fio(jobs) => fio(jobs, round)?,
         Load::Checked => checked_files(round)?,

@@ -37,13 +37,13 @@ pub(crate) fn only_where_ext4_is_a_module(kernel: &str) -> Option<&'static str> 
 
 /// Started without ext4 in the kernel: twice it is loaded, mounted, written to, unmounted and removed.
 pub(crate) fn follows_the_mounts(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let line = buffered_line().collect();
+    let line = buffered_line();
     follow(guest, facts, &Watched { probes_min: 21.0, line, check: check_run })
 }
 
 /// The same of a module without BTF.
 pub(crate) fn follows_the_mounts_without_btf(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let line = vec!["-t", "4", "-s", "4", "-S", "-o", "2"];
+    let line = vec!["--buffered", "-t", "4", "-s", "4", "-S", "-o", "2"];
     follow(guest, facts, &Watched { probes_min: 10.0, line, check: undescribed::check })
 }
 
@@ -99,7 +99,7 @@ fn two_lives(guest: &Guest, facts: &mut Facts, watched: &Watched) -> Result<()> 
 
 /// Writes through the page cache, on files of that life.
 fn write(life: &str, line: &[&str]) -> Result<Issued> {
-    let issued = stress(&format!("module-{life}"), &[&["--buffered"], line].concat())?;
+    let issued = stress(&format!("module-{life}"), line)?;
     sync();
     Ok(issued)
 }

@@ -27,7 +27,7 @@ pub(crate) fn conserved_by_raw_tracepoints(guest: &Guest, facts: &mut Facts) -> 
 }
 
 fn loop_device(guest: &Guest, name: &str, backend: &str, facts: &mut Facts) -> Result<Ended> {
-    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let buffered = buffered_line();
     conserved(guest, name, backend, [&COMMIT_LINE, &buffered], facts)
 }
 

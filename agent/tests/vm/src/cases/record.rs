@@ -18,7 +18,7 @@ pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> R
     let file = path.to_str().context("the path is text")?;
     let agent = Agent::record(file)?;
     stress("recorded1", &COMMIT_LINE)?;
-    let line: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let line = buffered_line();
     stress("recorded2", &line)?;
     sync();
     let (status, live, log) = agent.signal(libc::SIGTERM)?;

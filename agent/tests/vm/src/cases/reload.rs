@@ -1,13 +1,10 @@
 //! SIGHUP: the configuration file is read again, what can change changes, and a mistake changes nothing.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use crate::{Facts, Guest, agent::Agent, http};
+use crate::{Facts, Guest, agent::Agent, http, patience::until};
 
 const FILE: &str = "/tmp/endiod.toml";
 const SUCCESSFUL: &str = "endiod_config_last_reload_successful";
@@ -23,10 +20,14 @@ pub(crate) fn takes_what_can_change(guest: &Guest, facts: &mut Facts) -> Result<
     ensure!(successful(&agent)? == 1.0, "the file that it started with is not told");
     fs::write(FILE, "stuck_after = 12\nring_bytes = 16777216\n")?;
     agent.kill(libc::SIGHUP)?;
-    wait(|| Ok(configs(&agent)? > begun), "no new threshold came into the stream")?;
+    until(PATIENCE, "no new threshold came into the stream", || {
+        Ok((configs(&agent)? > begun).then_some(()))
+    })?;
     fs::write(FILE, "stuck_after = 7\nlisen = \"127.0.0.1:1\"\n")?;
     agent.kill(libc::SIGHUP)?;
-    wait(|| Ok(successful(&agent)? == 0.0), "a bad file was not refused")?;
+    until(PATIENCE, "a bad file was not refused", || {
+        Ok((successful(&agent)? == 0.0).then_some(()))
+    })?;
     let after = configs(&agent)?;
     let ended = agent.stop(guest, "reload")?;
     facts.insert("thresholds".into(), ((after - begun) as u64).into());
@@ -50,13 +51,4 @@ fn successful(agent: &Agent) -> Result<f64> {
 fn configs(agent: &Agent) -> Result<f64> {
     let (_, scrape) = http::get(agent.addr(), "/metrics")?;
     Ok(http::sum_with(&scrape, CONFIG, "kind=\"config\""))
-}
-
-fn wait(mut until: impl FnMut() -> Result<bool>, or: &str) -> Result<()> {
-    let begun = Instant::now();
-    while !until()? {
-        ensure!(begun.elapsed() < PATIENCE, "{or}");
-        std::thread::yield_now();
-    }
-    Ok(())
 }

@@ -37,7 +37,7 @@ pub(crate) fn is_conserved(guest: &Guest, facts: &mut Facts) -> Result<()> {
             && !before.contains("endiod_violations_total{"),
         "a rule is armed although no io_end was looked at:\n{before}"
     );
-    let buffered: Vec<_> = ["--buffered"].into_iter().chain(buffered_line()).collect();
+    let buffered = buffered_line();
     let issued = [stress("undescribed1", &COMMIT_LINE)?, stress("undescribed2", &buffered)?];
     sync();
     let mut seen = Vec::new();

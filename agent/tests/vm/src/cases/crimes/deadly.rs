@@ -8,16 +8,15 @@
 use std::{
     fs, mem,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use endiod::event::IoEndAddr;
 use serde_json::{Value, json};
 
-use super::{PARAMETERS, Row, STUCK_AFTER_S, arm, kernel_log::KernelLog, key, set};
-use crate::{Facts, Guest, agent::Agent, disk};
+use super::{PARAMETERS, Row, STUCK_AFTER_S, arm, kernel_log::KernelLog, key, set, stress};
+use crate::{Facts, Guest, agent::Agent, disk, patience::until};
 
 /// A crime, what tells of it, and the disk that is spent on it.
 struct Deadly {
@@ -86,14 +85,8 @@ fn commit(crime: &str, device: &str) -> Result<()> {
     // To unmount it would hang.
     mem::forget(mounted);
     arm(crime)?;
-    Command::new("endiod")
-        .args(["stress", "--buffered", "-t", "1", "-s", "2", "-S", "-o", "2", "-I", "25"])
-        .args(["a", "b"].map(|file| dir.join(file)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start endiod stress")?;
-    wait(&format!("{crime} was not committed"), || {
+    stress("--buffered", &dir).spawn().context("cannot start endiod stress")?;
+    until(PATIENCE, &format!("{crime} was not committed"), || {
         let committed = fs::read_to_string(format!("{PARAMETERS}/committed"))?;
         Ok((committed.trim() == "1").then_some(()))
     })
@@ -101,7 +94,7 @@ fn commit(crime: &str, device: &str) -> Result<()> {
 
 /// The first finding of that rule since then.
 fn on_disk(rule: &str, since_ns: u64) -> Result<Value> {
-    wait(&format!("no finding of {rule} in {FINDINGS}"), || {
+    until(PATIENCE, &format!("no finding of {rule} in {FINDINGS}"), || {
         for path in files(Path::new(FINDINGS), "json")? {
             let finding: Value = serde_json::from_slice(&fs::read(&path)?)
                 .with_context(|| format!("{} is not whole", path.display()))?;
@@ -119,17 +112,6 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let is_such = |path: &PathBuf| path.extension().is_some_and(|it| it == extension);
     Ok(paths.into_iter().filter(is_such).collect())
-}
-
-fn wait<T>(or: &str, mut until: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = until()? {
-            return Ok(found);
-        }
-        ensure!(begun.elapsed() < PATIENCE, "{or} after {} s", PATIENCE.as_secs());
-        std::thread::yield_now();
-    }
 }
 
 /// Their rows, behind those of the other crimes.

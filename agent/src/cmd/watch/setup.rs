@@ -1,0 +1,77 @@
+//! What a watch needs from its verb, and what it asks of the host with that.
+
+use anyhow::{Context as _, Result};
+use endiod::{
+    event::Nanos,
+    generation::{self, Upstream},
+    host::{Ext4, Host},
+    http::Heartbeat,
+    metrics::{Build, Kernel, Metrics},
+    source::kernel::{Choice, KernelError, KernelSource, Sizes, Subject},
+};
+
+use super::Readiness;
+use crate::{cli::WatchArgs, cmd::config::Reload};
+
+/// What a watch needs from its verb.
+pub(crate) struct Setup {
+    pub(crate) host: Host,
+    pub(crate) sizes: Sizes,
+    pub(crate) choice: Choice,
+    pub(crate) io_ends_max: usize,
+    pub(crate) stuck_after: Nanos,
+    pub(crate) metrics: Metrics,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) readiness: Readiness,
+    /// What SIGHUP reads again; without it, SIGHUP is a request to stop.
+    pub(crate) reload: Option<Reload>,
+}
+
+impl Setup {
+    /// By the flags of every verb that watches; nothing is read again.
+    pub(crate) fn new(
+        args: &WatchArgs,
+        host: Host,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        Setup {
+            host,
+            sizes: args.sizes(),
+            choice: args.choice(),
+            io_ends_max: args.io_ends_max,
+            stuck_after: args.stuck_after(),
+            metrics,
+            heartbeat,
+            readiness: Readiness::default(),
+            reload: None,
+        }
+    }
+
+    /// Whether there is something to watch. The replica was loaded before, and is held until the end.
+    pub(super) fn presence(&self) -> Ext4 {
+        match self.choice.subject {
+            Subject::Ext4 => self.host.ext4(),
+            Subject::Replica => Ext4::BuiltIn,
+        }
+    }
+
+    /// Attaches as the caller chose.
+    pub(super) fn open(&self) -> Result<KernelSource, KernelError> {
+        KernelSource::open(&self.host, self.sizes, self.choice)
+    }
+
+    /// What the metrics say of the agent and of the kernel, attached or not.
+    pub(super) fn say_who_watches(&self) -> Result<()> {
+        let release = self.host.release().context("cannot read the kernel release")?;
+        let told = Upstream::parse(&release).map(|upstream| generation::tell(&upstream, None));
+        let generation = told.map(|told| generation::join(&told.generations)).unwrap_or_default();
+        self.metrics.set_kernel(Kernel { release: &release, generation: &generation });
+        self.metrics.set_build(Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("ENDIOD_REVISION"),
+            wire: endiod_wire::wire::VERSION,
+        });
+        Ok(())
+    }
+}
