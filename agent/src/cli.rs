@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use endiod_wire::wire::LIVE_IO_ENDS_MAX;
+use endiod_wire::wire::{LIVE_IO_ENDS_MAX, WATCH_SLOTS_MAX};
 
 use endiod::{
     event::{Backend, Nanos},
-    limits::{IO_ENDS_MAX, STUCK_AFTER},
+    limits::{IO_ENDS_MAX, STUCK_AFTER, WATCHPOINTS},
     source::kernel::{Choice, Sizes, Subject},
 };
 
@@ -113,6 +113,16 @@ pub(crate) struct BackendArgs {
     /// fentry is refused, at the price of a program at every slab allocation of the host, tens of ns each
     #[arg(long, env = "ENDIOD_SLAB_TRACEPOINTS", value_enum, default_value_t = Part::Auto)]
     slab_tracepoints: Part,
+    /// Hardware watchpoints on the flags of live io_ends, 0 to 4: of x86's four debug registers per CPU, so
+    /// what is taken here a debugger cannot have; 0: none is touched
+    #[arg(
+        long,
+        env = "ENDIOD_WATCHPOINTS",
+        value_name = "COUNT",
+        default_value_t = WATCHPOINTS as u32,
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(WATCH_SLOTS_MAX))
+    )]
+    watchpoints: u32,
 }
 
 impl BackendArgs {
@@ -125,6 +135,7 @@ impl BackendArgs {
                 BackendChoice::Kprobe => Some(Backend::Kprobe),
             },
             slab_tracepoints: self.slab_tracepoints == Part::Auto,
+            watchpoints: self.watchpoints,
             ..Choice::default()
         }
     }

@@ -9,9 +9,9 @@ use std::mem::size_of;
 use endiod_wire::wire::{self, Header, IoEndImage, Record, context, fsync_phase, valid};
 
 use crate::event::{
-    Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IocbAddr, LayoutSign, LeftOut, Name, Nanos, ProbeId, Seen,
-    Stamp, Task,
+    Backend, BioAddr, Body, ByteRange, CodeAddr, Context, Cpu, DevId, Event, FsyncPhase,
+    FsyncRange, Ino, InodeAddr, InodeId, IoEndAddr, IocbAddr, LayoutSign, LeftOut, Name, Nanos,
+    ProbeId, Seen, Stamp, Task, WatchTotals,
 };
 
 /// Why bytes are not a record.
@@ -183,7 +183,8 @@ fn io_end_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     })
 }
 
-/// What raw tracepoints see in the place of puts, claims and the ends of bios, and what is of 2012 alone.
+/// What raw tracepoints see in the place of puts, claims and the ends of bios, what is of 2012 alone, and what
+/// watchpoints see.
 fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
     Ok(match kind {
         wire::IoEndInode::KIND => {
@@ -215,6 +216,11 @@ fn stand_in_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::Requeue { header: _, io_end, valid, lock, image } = read(bytes)?;
             let locked = (valid & wire::valid::LOCK != 0).then_some(lock != 0);
             Body::Requeue { seen: seen(io_end, valid, image), locked }
+        }
+        wire::FlagWrite::KIND => {
+            let wire::FlagWrite { header: _, io_end, ip, valid, lock, image } = read(bytes)?;
+            let locked = (valid & wire::valid::LOCK != 0).then_some(lock != 0);
+            Body::FlagWrite { seen: seen(io_end, valid, image), locked, ip: CodeAddr(ip) }
         }
         _ => return Err(Malformed::Kind),
     })
@@ -302,7 +308,7 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
         }
         wire::Symbol::KIND => {
             let wire::Symbol { header: _, address, name } = read(bytes)?;
-            Body::Symbol { address, name: Name(name) }
+            Body::Symbol { address: CodeAddr(address), name: Name(name) }
         }
         wire::Config::KIND => {
             let wire::Config { header: _, key, pad: _, value } = read(bytes)?;
@@ -325,6 +331,20 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::TaskName { header: _, task, pad: _, comm } = read(bytes)?;
             Body::TaskName { tid: task, comm: Name(comm) }
         }
+        wire::WatchBegin::KIND => {
+            let wire::WatchBegin { header: _, io_end, at_ns, slot: _, cpus } = read(bytes)?;
+            Body::WatchBegin { io_end: IoEndAddr(io_end), at: Nanos(at_ns), cpus }
+        }
+        wire::WatchEnd::KIND => {
+            let wire::WatchEnd { header: _, io_end, at_ns, slot: _, why } = read(bytes)?;
+            let released = why == wire::watch_end::RELEASED;
+            Body::WatchEnd { io_end: IoEndAddr(io_end), at: Nanos(at_ns), released }
+        }
+        wire::WatchTotals::KIND => {
+            let wire::WatchTotals { header: _, hits, lost, interrupts, late, slots, cpus } =
+                read(bytes)?;
+            Body::WatchTotals(WatchTotals { hits, lost, interrupts, late, slots, cpus })
+        }
         wire::Misses::KIND => {
             let wire::Misses { header: _, probe, pad: _, total } = read(bytes)?;
             Body::Misses { probe: ProbeId(probe), total }
@@ -336,6 +356,7 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
                 wire::backend::FENTRY => Some(Backend::Fentry),
                 wire::backend::RAW_TRACEPOINT => Some(Backend::RawTracepoint),
                 wire::backend::KPROBE => Some(Backend::Kprobe),
+                wire::backend::WATCHPOINT => Some(Backend::Watchpoint),
                 _ => return Err(Malformed::Value),
             };
             Body::Attach { probe: ProbeId(probe), backend, failed: failed != 0 }

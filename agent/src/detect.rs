@@ -22,6 +22,7 @@ mod convert_after_failed_write;
 mod convert_in_irq;
 mod double_process;
 mod facts;
+mod flag_writers;
 mod fsync_before_conversion;
 mod leaked_handle;
 mod losses;
@@ -331,6 +332,7 @@ impl Detectors {
             stamp: step.stamp,
             image: step.image,
             parties: [charge.first, Some(actor).filter(|_| step.lingers.is_none())],
+            writer: step.writer,
             lingers: step.lingers.copied(),
             oracle: self.words_of(id),
             confirmed_at: Nanos(0),

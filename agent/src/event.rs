@@ -44,6 +44,8 @@ ids! {
     BioAddr(u64),
     /// Address of a `struct inode`.
     InodeAddr(u64),
+    /// Address of an instruction, or of a function.
+    CodeAddr(u64),
     /// Address of a `struct kiocb`.
     IocbAddr(u64),
     /// An inode number, unique within its device.
@@ -149,6 +151,8 @@ pub enum Backend {
     RawTracepoint,
     /// A kprobe; the kernel skips hits of it without counting them all.
     Kprobe,
+    /// A hardware watchpoint on some objects; what it does not show may have happened all the same.
+    Watchpoint,
 }
 
 impl Backend {
@@ -158,6 +162,7 @@ impl Backend {
             Backend::Fentry => "fentry",
             Backend::RawTracepoint => "raw_tp",
             Backend::Kprobe => "kprobe",
+            Backend::Watchpoint => "watchpoint",
         }
     }
 }
@@ -259,6 +264,13 @@ pub enum Body {
         /// Is the lock of the inode's list held by anybody?
         locked: Option<bool>,
     },
+    FlagWrite {
+        seen: Seen,
+        /// Is the lock of the inode's list held by anybody?
+        locked: Option<bool>,
+        /// The instruction after the store.
+        ip: CodeAddr,
+    },
     DirectIoBegin {
         iocb: IocbAddr,
         id: Option<InodeId>,
@@ -314,7 +326,7 @@ pub enum Body {
         name: Name<32>,
     },
     Symbol {
-        address: u64,
+        address: CodeAddr,
         name: Name<64>,
     },
     Config {
@@ -351,6 +363,35 @@ pub enum Body {
         tid: u32,
         comm: Name<16>,
     },
+    WatchBegin {
+        io_end: IoEndAddr,
+        at: Nanos,
+        cpus: u32,
+    },
+    WatchEnd {
+        io_end: IoEndAddr,
+        at: Nanos,
+        /// Because it was released.
+        released: bool,
+    },
+    WatchTotals(WatchTotals),
+}
+
+/// What the watchpoints of a stream did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchTotals {
+    /// Stores that a watchpoint saw.
+    pub hits: u64,
+    /// Of those, the ones that are not in the stream.
+    pub lost: u64,
+    /// Interrupts sent to CPUs.
+    pub interrupts: u64,
+    /// io_ends that were over before a watchpoint was on them.
+    pub late: u64,
+    /// Slots that there are now.
+    pub slots: u32,
+    /// CPUs that are watched.
+    pub cpus: u32,
 }
 
 /// What an `ext4_sync_file` was asked for.
@@ -397,6 +438,12 @@ impl<const N: usize> Name<N> {
         let len = text.len().min(N);
         bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
         Name(bytes)
+    }
+
+    /// Its text; nothing if that is no UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        let bytes = self.0.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        std::str::from_utf8(bytes).ok()
     }
 }
 

@@ -12,13 +12,13 @@
 //! an address enters only through SipHash-2-4 with the run's key. Times are CLOCK_MONOTONIC
 //! nanoseconds. What the kernel did not tell is absent or null, never zero.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
 use crate::detect::{DETECTORS, Detector, Verdict};
 use crate::event::{Context, DevId, IoEndAddr, Nanos};
-use crate::lifecycle::{FLAG_FAILED, FLAG_UNWRITTEN, IoEndId, Lingering, Party, Told};
+use crate::lifecycle::{Act, FLAG_FAILED, FLAG_UNWRITTEN, IoEndId, Lingering, Party, Told, Writer};
 
 /// Version of the finding's schema.
 pub const SCHEMA: u32 = 1;
@@ -126,7 +126,7 @@ pub struct FindingWaiter {
 }
 
 /// Who did something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FindingParty {
     /// Current thread; a bystander in interrupt context.
     pub tid: u32,
@@ -136,8 +136,8 @@ pub struct FindingParty {
     pub cpu: Option<u16>,
     /// `task`, `softirq`, `hardirq`, `nmi`, `unknown`.
     pub context: &'static str,
-    /// The kernel function.
-    pub symbol: &'static str,
+    /// The kernel function; of a store that a watchpoint caught, with the place in it.
+    pub symbol: Cow<'static, str>,
 }
 
 /// The words of the io_end that verdicts speak of.
@@ -207,7 +207,9 @@ impl Finding {
             device: inode.map(|inode| inode.dev.to_string()),
             device_name: device_name.map(str::to_owned),
             state: object.state().label(),
-            parties: verdict.parties.map(|party| party.map(FindingParty::from)),
+            parties: verdict
+                .parties
+                .map(|party| party.map(|party| FindingParty::new(party, verdict.writer))),
             image: verdict.image.map(|image| FindingImage {
                 flag: image.flag,
                 count: image.count,
@@ -256,14 +258,18 @@ impl From<&Lingering> for FindingStuck {
     }
 }
 
-impl From<Party> for FindingParty {
-    fn from(party: Party) -> Self {
+impl FindingParty {
+    fn new(party: Party, writer: Option<Writer>) -> Self {
+        let writer = writer.filter(|_| party.act == Act::FlagWrite).and_then(|it| it.name);
         FindingParty {
             tid: party.task.tid,
             tgid: party.task.tgid,
             cpu: party.cpu.map(|cpu| cpu.0),
             context: context_label(party.context),
-            symbol: party.act.function(),
+            symbol: match writer {
+                Some(name) => name.to_string().into(),
+                None => party.act.function().into(),
+            },
         }
     }
 }
@@ -296,7 +302,7 @@ impl fmt::Display for Finding {
             write!(f, " ({name})")?;
         }
         writeln!(f, ", now {}", self.state)?;
-        for (role, party) in ["first ", "second"].iter().zip(self.parties) {
+        for (role, party) in ["first ", "second"].iter().zip(&self.parties) {
             let Some(party) = party else { continue };
             write!(f, "  {role} {} by task {}", party.symbol, party.tid)?;
             write!(f, " in {} context", party.context)?;

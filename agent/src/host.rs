@@ -24,6 +24,17 @@ const CAP_BPF: u32 = 39;
 /// Longest function that is believed, bytes: what is longer is a gap in the list of symbols.
 const FUNCTION_LEN_MAX: u64 = 1 << 16;
 
+/// A symbol of the kernel's code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeSymbol {
+    /// Where it begins.
+    pub address: u64,
+    /// Its name.
+    pub name: String,
+    /// The module that it is of; `None`: the kernel itself.
+    pub module: Option<String>,
+}
+
 /// A host's `/proc` and `/sys`.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -74,6 +85,11 @@ impl Host {
         let last = text.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse::<u32>().ok());
         last.map(|cpu| cpu + 1)
             .ok_or_else(|| io::Error::other(format!("possible CPUs are listed as {text:?}")))
+    }
+
+    /// A list of CPUs as the kernel has it (`/sys/devices/system/cpu`): `online`, `isolated`, `nohz_full`.
+    pub fn cpu_list(&self, name: &str) -> Option<String> {
+        self.read(&format!("sys/devices/system/cpu/{name}")).ok()
     }
 
     /// Where the kernel shows its type information, if it does (CONFIG_DEBUG_INFO_BTF).
@@ -214,7 +230,30 @@ impl Host {
         Ok(Some(len).filter(|len| *len <= FUNCTION_LEN_MAX))
     }
 
+    /// The symbol whose code an instruction is in, how far behind its begin, and its module.
+    ///
+    /// # Errors
+    /// `/proc/kallsyms` cannot be read.
+    pub fn symbol_at(&self, instruction: u64) -> io::Result<Option<CodeSymbol>> {
+        let mut nearest: Option<CodeSymbol> = None;
+        self.each_line_of_symbols(|address, name, module| {
+            let begun = address != 0 && address <= instruction;
+            if begun && nearest.as_ref().is_none_or(|it| it.address < address) {
+                let module = module.map(|it| it.trim_matches(['[', ']']).to_owned());
+                nearest = Some(CodeSymbol { address, name: name.to_owned(), module });
+            }
+        })?;
+        Ok(nearest.filter(|it| instruction - it.address <= FUNCTION_LEN_MAX))
+    }
+
     fn each_symbol(&self, mut take: impl FnMut(u64, &str)) -> io::Result<()> {
+        self.each_line_of_symbols(|address, name, _| take(address, name))
+    }
+
+    fn each_line_of_symbols(
+        &self,
+        mut take: impl FnMut(u64, &str, Option<&str>),
+    ) -> io::Result<()> {
         let file = fs::File::open(self.root.join("proc/kallsyms"))?;
         let mut reader = io::BufReader::with_capacity(1 << 16, file);
         let mut line = String::new();
@@ -223,7 +262,7 @@ impl Host {
             if let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
                 && let Ok(address) = u64::from_str_radix(address, 16)
             {
-                take(address, name);
+                take(address, name, words.next());
             }
             line.clear();
         }

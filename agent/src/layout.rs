@@ -103,6 +103,7 @@ impl Layout {
             Body::Listed { .. } => return None,
             Body::BioEnd { seen, .. }
             | Body::Requeue { seen, .. }
+            | Body::FlagWrite { seen, .. }
             | Body::BioDone { seen, .. }
             | Body::Put(seen)
             | Body::PutDefer(seen)

@@ -43,6 +43,7 @@ mod step;
 mod summary;
 mod table;
 mod workers;
+pub(crate) mod writers;
 
 use endiod_wire::wire::{config_key, subject};
 
@@ -67,6 +68,7 @@ pub use state::{Move, State, TRANSITIONS, transition};
 pub use step::{IoEndStep, Step};
 pub use summary::{InFlight, Level, Orphan, Summary, Table};
 pub use table::Capacities;
+pub use writers::Writer;
 
 use act::Deed;
 use bios::{Bios, Done};
@@ -78,6 +80,7 @@ use put_backs::PutBacks;
 use sight::Sight;
 use table::{IoEnds, Slot};
 use workers::Workers;
+use writers::Writers;
 
 /// All objects of one stream.
 pub struct Lifecycle {
@@ -87,6 +90,7 @@ pub struct Lifecycle {
     workers: Workers,
     failures: Failures,
     put_backs: PutBacks,
+    writers: Writers,
     watch: Watch,
     witnesses: Witnesses,
     sight: Sight,
@@ -117,6 +121,7 @@ impl Lifecycle {
             workers: Workers::new(),
             failures: Failures::new(),
             put_backs: PutBacks::new(),
+            writers: Writers::default(),
             watch: Watch::new(),
             witnesses,
             sight: Sight::new(&witnesses),
@@ -193,6 +198,14 @@ impl Lifecycle {
                 self.bio_done(stamp, bio, part_bytes, status != 0, &seen, sink);
             }
             Body::ReleaseLate { io_end } => self.release_late(io_end, sink),
+            Body::FlagWrite { seen, .. } => {
+                if self.is_live(seen.io_end)
+                    && let Some(deed) = Deed::of(&event.body)
+                {
+                    self.moved(stamp, deed, sink);
+                }
+            }
+            Body::Symbol { address, name } => self.writers.name(address, name),
             Body::WorkQueued { .. } => self.summary.batches_queued += 1,
             Body::WorkerBegin { inode } => self.worker_begin(stamp, inode),
             Body::WorkerEnd { .. } => self.worker_end(stamp.task.tid),
@@ -200,6 +213,7 @@ impl Lifecycle {
             Body::InodeDestroy { inode, .. } => self.inode_destroyed(stamp, inode, sink),
             Body::Host { .. } => {
                 self.sight.worker_releases = false;
+                self.writers.clear();
                 self.begin_stream(sink);
             }
             Body::Config { key: config_key::SUBJECT, value } => {
@@ -342,7 +356,7 @@ impl Lifecycle {
 
     /// Was it alive?
     fn moved(&mut self, stamp: &Stamp, deed: Deed<'_>, sink: &mut impl FnMut(Step<'_>)) -> bool {
-        let Deed { act, io_end: addr, image, ret, ended_before } = deed;
+        let Deed { act, io_end: addr, image, ret, ended_before, ip } = deed;
         let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return false };
         let in_run = matches!(act, Act::Claim | Act::ConvertBegin | Act::Listed);
         let run = if in_run { self.workers.run_of(stamp.task.tid) } else { None };
@@ -364,6 +378,7 @@ impl Lifecycle {
             image: image.copied(),
             earlier: outcome.earlier,
             irregular: outcome.irregular,
+            writer: ip.map(|ip| self.writers.writer(ip)),
             lingers: None,
         }));
         if outcome.before == State::Released {
@@ -379,6 +394,13 @@ impl Lifecycle {
             self.over(slot);
         }
         true
+    }
+
+    /// Is an io_end alive at that address? A store to what is none, or none any more, is anybody's: the
+    /// allocator's, say, which makes the next one of it.
+    fn is_live(&mut self, addr: IoEndAddr) -> bool {
+        let found = self.io_ends.find(addr).map(|slot| self.io_ends.at(slot).state());
+        found.is_some_and(|state| state != State::Released)
     }
 
     /// It was released, and becomes a tombstone.

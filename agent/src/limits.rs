@@ -78,6 +78,11 @@ limits! {
     CALL_PHASES_MAX, "call_phases_max" = 64, "Phases of one fsync that an export tells one by one; a call has four, a fast commit a few more.", "phases_left_out of the call";
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
     TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
+    WRITERS_MAX, "writers_max" = 256, "Instructions that write a flag and have a name in the stream; a kernel has six, and each unknown one costs a reading of /proc/kallsyms.", "endiod_watchpoint_hits_total{outcome=unnamed}";
+    WATCHPOINTS, "watchpoints" = 3, "x86 has four debug registers per CPU; one is left to debuggers unless --watchpoints says otherwise.", "endiod_watchpoint_slots";
+    WATCH_INTERRUPTS_MAX, "watch_interrupts_max" = 4_000, "Interrupts a second to all CPUs together; on one CPU as many as its timer's at most (CONFIG_HZ 250 to 1000), on 64 a sixteenth of that.", "endiod_watchpoint_armed_seconds_total, which grows slower";
+    WATCH_HITS_MAX, "watch_hits_max" = 8_000, "Stores a second that watchpoints may see; an io_end has four in its life, and 4,000 interrupts are 2,000 io_ends at most.", "endiod_watchpoint_armed_seconds_total: none is on for a second";
+    WATCH_TOLD_MAX, "watch_told_max" = 8_192, "What became of watchpoints in a second, twice: each costs an interrupt at least.", "none: it goes unsaid, and is left out of the seconds armed";
     STUCK_GROUPS_MAX, "stuck_groups_max" = 64, "Devices, times the ways in which something is stuck, of which one is told each second.", "none: the others are told once some of them are over";
     WAITERS_MAX, "waiters_max" = 4, "Waiting tasks that a finding names; the longest ones tell the story.", "waiting of the finding";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, Registry};
+use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, Registry};
 
 pub use self::device::DeviceMetrics;
 use self::device::{Armed, DeviceFamilies};
@@ -41,7 +41,7 @@ use self::labels::{
 };
 pub use self::labels::{IoEndPhase, Names, TASK_TABLES};
 use self::process::ProcessCollector;
-pub use self::state::{Build, Kernel, RingUse, TableUse};
+pub use self::state::{Build, Kernel, RingUse, TableUse, WatchpointsUse};
 pub use self::table::{METRICS, Scope};
 use crate::event::{DevId, Nanos, ProbeId};
 
@@ -104,6 +104,12 @@ struct Inner {
     table_entries: GaugeVec,
     table_max: GaugeVec,
     table_swept: IntCounterVec,
+    watch_slots: GaugeVec,
+    watch_coverage: GaugeVec,
+    watch_armed: CounterVec,
+    watch_interrupts: IntCounterVec,
+    watch_late: IntCounterVec,
+    watch_hits: IntCounterVec,
     reload_successful: GaugeVec,
     reload_success_time: GaugeVec,
     device_info: Info,
@@ -153,6 +159,12 @@ impl Metrics {
             table_entries: families.gauge("endiod_table_entries"),
             table_max: families.gauge("endiod_table_max_entries"),
             table_swept: families.counter("endiod_table_swept_total"),
+            watch_slots: families.gauge("endiod_watchpoint_slots"),
+            watch_coverage: families.gauge("endiod_watchpoint_coverage_ratio"),
+            watch_armed: families.seconds("endiod_watchpoint_armed_seconds_total"),
+            watch_interrupts: families.counter("endiod_watchpoint_interrupts_total"),
+            watch_late: families.counter("endiod_watchpoint_late_total"),
+            watch_hits: families.counter("endiod_watchpoint_hits_total"),
             reload_successful: families.gauge("endiod_config_last_reload_successful"),
             reload_success_time: families
                 .gauge("endiod_config_last_reload_success_timestamp_seconds"),

@@ -14,6 +14,7 @@ mod names;
 mod onlooker;
 mod stream;
 mod summary;
+mod watching;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,7 @@ use kernel_facts::{Evidence, Shown};
 use meter::Meter;
 use onlooker::Nobody;
 use stream::{ProbeFate, Totals};
+use watching::Watching;
 
 /// What the reference cores cannot follow an io_end without.
 const ORACLE_NEEDS: [Witness; 8] = [
@@ -98,6 +100,7 @@ pub struct Pipeline {
     detectors: Detectors,
     oracle: Oracle,
     meter: Meter,
+    watching: Watching,
     totals: Totals,
     findings: Vec<Finding>,
     /// Confirmed findings that found no room.
@@ -127,6 +130,7 @@ impl Pipeline {
             detectors: Detectors::new(),
             oracle,
             meter: Meter::new(metrics),
+            watching: Watching::default(),
             totals: Totals::new(),
             findings: Vec::with_capacity(limits::FINDINGS_MAX),
             findings_left_out: 0,
@@ -219,11 +223,13 @@ impl Pipeline {
             self.oracle.observe(event);
             self.detectors.hear(self.oracle.said());
         }
-        let Pipeline { lifecycle, detectors, meter, .. } = self;
+        self.watching.event(&event.body);
+        let Pipeline { lifecycle, detectors, meter, watching, .. } = self;
         let mut shown = self.shown;
         lifecycle.observe(event, &mut |step| {
             detectors.step(&step);
             meter.step(&step);
+            watching.step(&step);
             onlooker.step(&step);
             shown.take(&step);
         });
@@ -303,6 +309,7 @@ impl Pipeline {
             onlooker.step(&step);
         });
         self.meter.tick(&self.lifecycle, event.stamp.at);
+        self.meter.watching(&self.watching);
         self.meter.suppressed(self.detectors.tally());
         self.meter.oracle(&self.oracle);
     }

@@ -15,6 +15,8 @@ pub enum Hook {
     Tracepoint,
     /// A kprobe at a function's entry.
     Kprobe,
+    /// A hardware watchpoint on a word of some objects.
+    Watchpoint,
 }
 
 impl Hook {
@@ -24,6 +26,7 @@ impl Hook {
             Hook::Entry | Hook::Exit => Backend::Fentry,
             Hook::Tracepoint => Backend::RawTracepoint,
             Hook::Kprobe => Backend::Kprobe,
+            Hook::Watchpoint => Backend::Watchpoint,
         }
     }
 
@@ -34,6 +37,7 @@ impl Hook {
             Hook::Exit => "fexit",
             Hook::Tracepoint => "raw_tp",
             Hook::Kprobe => "kprobe",
+            Hook::Watchpoint => "watchpoint",
         }
     }
 }
@@ -75,6 +79,12 @@ pub enum Witness {
     /// An io_end's work puts it back, in the core of 2012.
     Requeue,
     InodeDestroy,
+    /// The flag of an io_end is written, of some of them.
+    FlagWrite,
+    /// Births as the watchpoints are told of them, and of nothing else.
+    WatchBirth,
+    /// Releases, likewise.
+    WatchRelease,
 }
 
 /// On which kernels the function can be hooked.
@@ -91,7 +101,7 @@ pub enum Presence {
 pub struct Probe {
     /// Name of the program in the BPF object.
     pub program: &'static str,
-    /// The kernel function, or the tracepoint.
+    /// The kernel function, the tracepoint, or the word that is watched.
     pub function: &'static str,
     /// How it is hooked.
     pub hook: Hook,
@@ -120,6 +130,11 @@ impl Probe {
     /// Whether it is on a function of a fixture, which no kernel has.
     pub fn is_of_fixture(&self) -> bool {
         self.function.starts_with("replica_")
+    }
+
+    /// Whether only watchpoints need it: what it does not see costs no verdict.
+    pub fn is_of_watchpoints(&self) -> bool {
+        matches!(self.witness, Witness::FlagWrite | Witness::WatchBirth | Witness::WatchRelease)
     }
 
     /// Whether it runs at every slab allocation of the host.
@@ -200,6 +215,9 @@ probes! {
     Kprobe kprobe_blk_crypto_submit_bio, __blk_crypto_submit_bio, AttachEnciphered, On("from 7.0; before, submit_bio sees every bio"), "bio of an enciphered file attached", "nothing";
     Entry replica_requeue, replica_requeue, Requeue, On("in the core of 2012, which a fixture has"), "worker puts an io_end back", "nothing";
     Entry ext4_destroy_inode, ext4_destroy_inode, InodeDestroy, Always, "inode destroyed, if its conversion work was ever queued", "an inode that goes before its io_ends is not seen";
+    Watchpoint watch_io_end_flag, io_end_flag, FlagWrite, Always, "stores to the flag of some io_ends, and who makes them", "a write to a flag is seen only where it changes what the next probe reads";
+    Exit ext4_init_io_end_exit_watch, ext4_init_io_end, WatchBirth, Always, "births, for the watchpoints", "no watchpoint is put on anything";
+    Entry ext4_release_io_end_watch, ext4_release_io_end, WatchRelease, Always, "releases, for the watchpoints", "watchpoints stay on for ten seconds";
 }
 
 /// The probe with that number on the wire.
@@ -225,8 +243,11 @@ mod tests {
                 Hook::Tracepoint => format!("tp_{}", probe.function),
                 // Two underscores in the middle are no name to rustc.
                 Hook::Kprobe => format!("kprobe_{}", probe.function.trim_start_matches('_')),
+                Hook::Watchpoint => format!("watch_{}", probe.function),
             };
-            assert_eq!(probe.program, expected);
+            // A second program on the same hook says for whom it is.
+            let program = probe.program.strip_suffix("_watch").unwrap_or(probe.program);
+            assert_eq!(program, expected);
         }
     }
 

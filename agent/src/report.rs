@@ -39,6 +39,9 @@ pub struct Summary {
     /// Where the layout of io_ends had to be assumed, what was seen of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<LayoutLooks>,
+    /// What the watchpoints saw, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchpoints: Option<Watched>,
     /// Confirmed findings, as their own schema says.
     pub findings: Vec<serde_json::Value>,
     /// Findings beyond the first of their object and rule, and those that found no room.
@@ -62,6 +65,29 @@ pub struct LayoutLooks {
     pub fits: u64,
     /// That had another.
     pub misfits: u64,
+}
+
+/// The watchpoints on flags of io_ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Slots at the end.
+    pub slots: u32,
+    /// CPUs that were watched at the end.
+    pub cpus: u32,
+    /// io_ends that had one.
+    pub io_ends: u64,
+    /// io_ends that were over before they had one.
+    pub late: u64,
+    /// How long io_ends had one, all together.
+    pub armed_seconds: f64,
+    /// That as a share of the lives of all io_ends; absent if none was over.
+    pub coverage: Option<f64>,
+    /// Stores that they saw.
+    pub hits: u64,
+    /// Of those, the ones that are not in the stream.
+    pub lost: u64,
+    /// Interrupts sent to CPUs for them.
+    pub interrupts: u64,
 }
 
 /// What a reference core said of the events of io_ends.
@@ -301,6 +327,7 @@ impl fmt::Display for Summary {
         write!(f, "fsync       {} started, {} returned", fsyncs.started, fsyncs.completed)?;
         writeln!(f, ", {} errors", fsyncs.errors)?;
         self.fmt_layout(f)?;
+        self.fmt_watchpoints(f)?;
         self.fmt_oracle(f)?;
         self.fmt_durations(f)?;
         self.fmt_findings(f)
@@ -329,6 +356,21 @@ impl Summary {
         let Some(LayoutLooks { believed, fits, misfits }) = self.layout else { return Ok(()) };
         let rules = if believed { "" } else { "; not believed: no rule is armed" };
         writeln!(f, "layout      assumed; {fits} io_ends had it, {misfits} another{rules}")
+    }
+
+    fn fmt_watchpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(watched) = self.watchpoints else { return Ok(()) };
+        let Watched { slots, cpus, io_ends, late, armed_seconds, hits, lost, .. } = watched;
+        write!(
+            f,
+            "watchpoints {slots} on {cpus} CPUs: {io_ends} io_ends for {armed_seconds:.3} s"
+        )?;
+        if let Some(coverage) = watched.coverage {
+            write!(f, ", {:.1} % of all lives", coverage * 100.0)?;
+        }
+        writeln!(f, "; {late} too late")?;
+        let interrupts = watched.interrupts;
+        writeln!(f, "            {hits} stores seen, {lost} lost; {interrupts} interrupts sent")
     }
 
     fn fmt_oracle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,8 @@ mod text;
 mod waits;
 mod words;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::finding::Finding;
@@ -125,7 +127,7 @@ pub struct Step {
     /// What happened, a name for programs.
     pub act: &'static str,
     /// The kernel function, by this generation's name.
-    pub symbol: &'static str,
+    pub symbol: Cow<'static, str>,
     /// What happened, for people.
     pub what: String,
     /// State after it.

@@ -73,6 +73,7 @@ fn sureness(backend: Backend) -> u8 {
         Backend::Kprobe => 0,
         Backend::RawTracepoint => 1,
         Backend::Fentry => 2,
+        Backend::Watchpoint => 3,
     }
 }
 

@@ -16,6 +16,7 @@ use endiod::{
     lifecycle::{Act, Capacities, Lifecycle, State},
     limits,
     oracle::in_step::{Judge, Oracle, Outcome},
+    probes::Witness,
     witnesses::Witnesses,
 };
 use serde_json::{Map, Value, json};
@@ -157,6 +158,10 @@ fn findings(fixture: &str) -> Vec<Value> {
                     ["witnesses", "raw_tp"] => {
                         witnesses = Witnesses::all_by(Backend::RawTracepoint);
                     }
+                    ["witness", "FlagWrite", "watchpoint"] => {
+                        witnesses.set(Witness::FlagWrite, Some(Backend::Watchpoint));
+                    }
+                    ["witness", "Requeue", "nobody"] => witnesses.set(Witness::Requeue, None),
                     ["unknown", "NoOtherFlags"] => {
                         detectors.know(Facts::ALL.with(Fact::NoOtherFlags, false));
                     }

@@ -164,7 +164,7 @@ impl Core {
 }
 
 fn backend(name: &str) -> Option<Backend> {
-    let all = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe];
+    let all = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe, Backend::Watchpoint];
     let found = all.into_iter().find(|it| it.label() == name);
     assert!(found.is_some() || name == "nobody", "no back end {name}");
     found

@@ -8,8 +8,9 @@
 //! * before (feature `lanes`), where the kernel runs programs with preemption off, by nesting depth:
 //!   whoever interrupts a program runs to its end first, so each depth has one writer at a time.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, generated::bpf_ktime_get_ns,
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
+    maps::ring_buf::RingBufEntry,
 };
 use aya_log_ebpf::warn;
 use endiod_wire::wire::{BOUNDS, CpuCounters, Header, LANES, Record};
@@ -18,6 +19,10 @@ use crate::{
     kernel::current_context,
     maps::{CPUS, EVENTS},
 };
+
+/// How often a program that may only try the ring's lock does so: it is held for some tens of
+/// instructions, and each try takes about as many.
+const TRIES: u32 = 4;
 
 /// At most one log line per CPU in this time.
 const LOG_INTERVAL_NS: u64 = 1_000_000_000;
@@ -44,21 +49,45 @@ fn emit_and<R: Record + 'static>(
     let lane = enter(counters);
     let seq = increment(emitted(counters, lane));
     match EVENTS.reserve::<R>(0) {
-        Some(mut entry) => {
-            // SAFETY: a Record is integers only, so whatever the ring's memory holds is a value; the
-            // kernel zeroes that memory once and only records are written to it.
-            let record = unsafe { entry.assume_init_mut() };
-            // SAFETY: a Record is repr(C) and starts with its Header.
-            unsafe { core::ptr::from_mut(record).cast::<Header>().write(header::<R>(lane, seq)) };
-            fill(record);
-            entry.submit(0);
-        }
+        Some(entry) => write(entry, lane, seq, fill),
         None => {
             let dropped = increment(dropped(counters, lane));
             report(counters, dropped);
         }
     }
     leave(counters, lane);
+}
+
+/// Emits a record from a program that the kernel runs as it does an NMI's, where the lock of the ring is only
+/// tried: whether it was written. Its number is taken after it has room, so that one which finds none leaves
+/// no gap that would cost others their verdicts; nothing runs on this CPU between the two.
+#[inline(always)]
+pub(crate) fn emit_as_nmi<R: Record + 'static>(fill: impl FnOnce(&mut R)) -> bool {
+    let Some(counters) = CPUS.get_ptr_mut(0) else { return false };
+    for _ in 0..TRIES {
+        let Some(entry) = EVENTS.reserve::<R>(0) else { continue };
+        let lane = enter(counters);
+        write(entry, lane, increment(emitted(counters, lane)), fill);
+        leave(counters, lane);
+        return true;
+    }
+    false
+}
+
+#[inline(always)]
+fn write<R: Record + 'static>(
+    mut entry: RingBufEntry<R>,
+    lane: usize,
+    seq: u64,
+    fill: impl FnOnce(&mut R),
+) {
+    // SAFETY: a Record is integers only, so whatever the ring's memory holds is a value; the kernel
+    // zeroes that memory once and only records are written to it.
+    let record = unsafe { entry.assume_init_mut() };
+    // SAFETY: a Record is repr(C) and starts with its Header.
+    unsafe { core::ptr::from_mut(record).cast::<Header>().write(header::<R>(lane, seq)) };
+    fill(record);
+    entry.submit(0);
 }
 
 #[inline(always)]

@@ -100,8 +100,11 @@ constants! {
     KMEM_ALLOC_CACHE: u32,
     /// 1 where argument 2 of the tracepoint `kmem_cache_free` is the cache, and memory still intact.
     KMEM_FREE_CACHE: u32,
-    /// `replica_inode.completed_lock`, of the fixture module alone.
-    REPLICA_COMPLETED_LOCK: u32,
+    /// How far the lock of an inode's list of finished io_ends (`ext4_inode_info.i_completed_io_lock`) lies
+    /// behind the inode; 0: that is not known.
+    INODE_COMPLETED_LOCK: u32,
+    /// Watchpoints at once; 0: none is to be used, so nobody is told of births.
+    WATCH_SLOTS: u32,
     /// Arguments of `blkdev_issue_flush`: 1, or 2 before 5.12; its return value follows them.
     FLUSH_ARGS: u32,
 }
@@ -179,6 +182,34 @@ pub(crate) fn current_context(cpu: u32) -> u8 {
     } else {
         context::TASK
     }
+}
+
+/// The context that was interrupted by a watchpoint, whose program the kernel runs as it does an NMI's: the
+/// preempt count has one NMI and one hard interrupt more (`__nmi_enter`, 5.10 to 7.3).
+#[inline(always)]
+pub(crate) fn interrupted_context(cpu: u32) -> u8 {
+    let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
+    let of_one = |mask: u32| mask & mask.wrapping_neg();
+    let (nmi, hardirq) = (NMI_MASK.load(), HARDIRQ_MASK.load());
+    if count & nmi > of_one(nmi) {
+        context::NMI
+    } else if count & hardirq > of_one(hardirq) {
+        context::HARDIRQ
+    } else if count & 0x100 != 0 {
+        context::SOFTIRQ
+    } else {
+        context::TASK
+    }
+}
+
+/// The first word of the lock of that inode's list of finished io_ends: 0 when nobody holds it (qspinlock;
+/// not on PREEMPT_RT).
+#[inline(always)]
+pub(crate) fn completed_lock(inode: u64) -> Option<u32> {
+    if INODE_COMPLETED_LOCK.load() == 0 {
+        return None;
+    }
+    read::<u32>(inode, &INODE_COMPLETED_LOCK)
 }
 
 #[inline(always)]

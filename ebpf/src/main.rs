@@ -2,7 +2,7 @@
 //!
 //! Each file under `probes/` watches one area of the kernel; a program is named after the function
 //! it hooks (`_exit` for fexit, `tp_` before
-//! a tracepoint's name, `kprobe_` for a kprobe). All of them write through `emit`.
+//! a tracepoint's name, `kprobe_` for a kprobe, `watch_` for a watchpoint). All of them write through `emit`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
@@ -26,6 +26,7 @@ mod probes {
     mod seen;
     mod slab;
     mod task;
+    mod watch;
     mod worker;
 }
 

@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use endiod_wire::wire::{
     CpuCounters, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX, RELEASING_MAX,
+    WATCH_SLOTS_MAX, WatchCounters,
 };
 
 /// The stream. Full: the newest record is dropped and counted in [`CPUS`].
@@ -74,3 +75,18 @@ pub(crate) struct Slab {
     /// 1 once a free was seen, so that what enters [`LIVE_IO_ENDS`] leaves it.
     pub(crate) frees_watched: u64,
 }
+
+/// The io_end that each watchpoint is on, or is to be put on; 0: none. A program that finds a slot at 0
+/// gives it to a newborn; the agent alone makes it 0 again.
+#[map]
+pub(crate) static WATCHED: Array<u64> = Array::with_max_entries(WATCH_SLOTS_MAX, 0);
+
+/// Births and releases of what [`WATCHED`] names. It holds as many as the agent can be late by; full: the
+/// newborn's slot is free again, and a release goes unsaid, so that its watchpoint stays until its time
+/// is over.
+#[map]
+pub(crate) static WATCH_CALLS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Counters of each CPU's watchpoints, one entry; never full.
+#[map]
+pub(crate) static WATCH_COUNTS: PerCpuArray<WatchCounters> = PerCpuArray::with_max_entries(1, 0);

@@ -21,16 +21,21 @@
 
 mod bounds;
 mod config;
+mod image;
 mod values;
 
 use core::mem::size_of;
 
 pub use bounds::{
     BOUNDS, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX,
-    RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, bound, task_table,
+    RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, WATCH_SLOTS_MAX, WatchCall, WatchCounters, bound,
+    task_table,
 };
 pub use config::{config_key, subject};
-pub use values::{backend, context, valid};
+pub use image::{
+    IO_END_FLAG_OFFSET, IO_END_INODE_OFFSET, IO_END_LIST_VEC_OFFSET, IO_END_SIZE, IoEndImage,
+};
+pub use values::{backend, context, fsync_phase, valid, watch_end};
 
 /// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
@@ -40,18 +45,6 @@ pub const AGENT_CPU: u16 = u16::MAX;
 
 /// Longest record in bytes, a bound for readers.
 pub const RECORD_LEN_MAX: usize = 256;
-
-/// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
-pub mod fsync_phase {
-    /// `__filemap_fdatawrite_range` (`filemap_writeback` from 7.2): dirty pages are submitted.
-    pub const DATA_SUBMIT: u32 = 1;
-    /// `__filemap_fdatawait_range`: writeback, extent conversion included, is waited for.
-    pub const DATA_WAIT: u32 = 2;
-    /// `ext4_fc_commit` or `ext4_force_commit`: the journal commit is waited for.
-    pub const JOURNAL: u32 = 3;
-    /// `blkdev_issue_flush`: the device's cache is flushed.
-    pub const BARRIER: u32 = 4;
-}
 
 /// First bytes of every record.
 #[repr(C)]
@@ -76,43 +69,6 @@ pub struct Header {
     /// Thread group id of the current task.
     pub tgid: u32,
 }
-
-/// The first 64 bytes of `struct ext4_io_end`, verbatim.
-///
-/// Same layout in every kernel from 5.5 to 7.3 (list@0, handle@16, inode@24, bio@32, flag@40,
-/// count@44, list_vec@48); the agent checks it against the running kernel's BTF before it attaches. Where
-/// ext4 is a module without BTF the programs check it at each first bio ([`crate::layout`]).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IoEndImage {
-    /// `list.next`: the io_end's own address when it is on no list.
-    pub list_next: u64,
-    /// `list.prev`.
-    pub list_prev: u64,
-    /// `handle`: the reserved journal handle.
-    pub handle: u64,
-    /// `inode`.
-    pub inode: u64,
-    /// `bio`: head of the bios whose completion waits for the conversion.
-    pub bio: u64,
-    /// `flag`.
-    pub flag: u32,
-    /// `count`: references.
-    pub count: u32,
-    /// `list_vec.next`: the address of `list_vec` itself when no range is attached.
-    pub vec_next: u64,
-    /// `list_vec.prev`.
-    pub vec_prev: u64,
-}
-
-/// Size of the image and of the kernel's object, bytes.
-pub const IO_END_SIZE: usize = size_of::<IoEndImage>();
-
-/// Offset of `inode` in `struct ext4_io_end`, bytes.
-pub const IO_END_INODE_OFFSET: u64 = 24;
-
-/// Offset of `list_vec` in `struct ext4_io_end`, bytes.
-pub const IO_END_LIST_VEC_OFFSET: u64 = 48;
 
 /// A record of the wire.
 ///
@@ -348,6 +304,19 @@ records! {
         /// The io_end at that moment.
         image: IoEndImage,
     }
+    /// A hardware watchpoint on the word `flag` of an io_end: somebody has just written it.
+    19 FlagWrite "flag_write" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// The instruction after the store.
+        ip: u64,
+        /// Bits of [`valid`].
+        valid: u32,
+        /// The word of the lock of the inode's list: 0 when nobody holds it. Another value does not say who.
+        lock: u32,
+        /// The io_end after the store.
+        image: IoEndImage,
+    }
     /// fentry `ext4_file_write_iter` with IOCB_DIRECT: a direct write begins.
     20 DirectIoBegin "direct_io_begin" {
         /// Address of the kiocb.
@@ -553,6 +522,44 @@ records! {
         pad: u32,
         /// `comm`, NUL padded.
         comm: [u8; 16],
+    }
+    /// A watchpoint was put on the `flag` of an io_end, on every CPU that is watched; only for people and for
+    /// counts: no verdict depends on it.
+    76 WatchBegin "watch_begin" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// When all CPUs had it, CLOCK_MONOTONIC nanoseconds.
+        at_ns: u64,
+        /// Which of the slots.
+        slot: u32,
+        /// CPUs that have it.
+        cpus: u32,
+    }
+    /// It was taken off again.
+    77 WatchEnd "watch_end" {
+        /// Address of the io_end.
+        io_end: u64,
+        /// When its io_end was released; else when it began to be taken off, CLOCK_MONOTONIC nanoseconds.
+        at_ns: u64,
+        /// Which of the slots.
+        slot: u32,
+        /// One of [`watch_end`].
+        why: u32,
+    }
+    /// Totals of the watchpoints since they were opened, read with those of LOSS.
+    78 WatchTotals "watch_totals" {
+        /// Stores that a watchpoint saw.
+        hits: u64,
+        /// Of those, the ones that found no room in the ring, or its lock held.
+        lost: u64,
+        /// Interrupts sent to CPUs to put watchpoints on and to take them off.
+        interrupts: u64,
+        /// io_ends that were over, or stale, before a watchpoint was on them.
+        late: u64,
+        /// Slots that the host gives us now.
+        slots: u32,
+        /// CPUs that are watched.
+        cpus: u32,
     }
 }
 

@@ -129,6 +129,8 @@ impl Losses {
                     return;
                 }
                 match probes::probe(probe) {
+                    // A store that no watchpoint saw excuses none that one saw.
+                    Some(row) if row.is_of_watchpoints() => return,
                     Some(row) => return self.missed_of(row.witness, event.stamp.at),
                     None => Some(Cause::Misses),
                 }

@@ -42,6 +42,11 @@ impl Need {
         Need(What::Seen(witness, &[Backend::RawTracepoint]))
     }
 
+    /// By a watchpoint, on some objects: what it does not show may have happened.
+    pub(super) const fn watchpoint(witness: Witness) -> Self {
+        Need(What::Seen(witness, &[Backend::Watchpoint]))
+    }
+
     /// Not to see, but to know.
     pub(super) const fn fact(fact: Fact) -> Self {
         Need(What::Known(fact))

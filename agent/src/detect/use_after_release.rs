@@ -57,9 +57,12 @@ fn check(step: &IoEndStep<'_>) -> Option<Charge> {
         return None;
     }
     let what = match step.act {
-        Act::Birth | Act::Release | Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => {
-            return None;
-        }
+        Act::Birth
+        | Act::Release
+        | Act::FsyncReturned
+        | Act::InodeDestroyed
+        | Act::Lingers
+        | Act::FlagWrite => return None,
         Act::Range => "a range was added after its release",
         Act::Attach => "a bio was attached after its release",
         Act::BioEnd => "a bio of it ended after its release",

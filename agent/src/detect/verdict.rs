@@ -6,7 +6,7 @@
 use super::losses::Cause;
 use super::need::Need;
 use crate::event::{IoEndImage, Nanos, Stamp};
-use crate::lifecycle::{IoEnd, Lingering, Party};
+use crate::lifecycle::{IoEnd, Lingering, Party, Writer};
 use crate::oracle::in_step::Words;
 
 macro_rules! rules {
@@ -173,6 +173,8 @@ pub struct Verdict {
     pub image: Option<IoEndImage>,
     /// Who acted before, and who acted illegally.
     pub parties: [Option<Party>; 2],
+    /// By which instruction the second party wrote, if a watchpoint caught that.
+    pub writer: Option<Writer>,
     /// What the reference cores said of the object up to the illegal step, that one included.
     pub oracle: Words,
     /// The TICK that confirmed it: nothing that touches this life was lost until then.

@@ -354,8 +354,8 @@ impl Perfetto {
             text("what", finding.what),
             text("object", &finding.object),
         ];
-        for (name, party) in ["first", "second"].into_iter().zip(finding.parties) {
-            let party = party.map(|it| format!("{} by task {}", it.symbol, it.tid));
+        for (name, party) in ["first", "second"].into_iter().zip(&finding.parties) {
+            let party = party.as_ref().map(|it| format!("{} by task {}", it.symbol, it.tid));
             annotations.extend(party.map(|party| text(name, &party)));
         }
         let flow = Some(flow(&finding.object));

@@ -169,6 +169,7 @@ impl Lifecycle {
             image: None,
             earlier: object.snapshots,
             irregular: None,
+            writer: None,
             lingers: Some(&lingering),
         }));
     }

@@ -68,6 +68,9 @@ impl IoEnd {
     /// Follows one event; the object is in its new state afterwards.
     pub(super) fn apply(&mut self, input: Input<'_>) -> Outcome {
         let (before, gaps_before, earlier) = (self.state, self.gaps, self.snapshots);
+        if input.act == Act::FlagWrite {
+            return self.written(input);
+        }
         if let Some(image) = input.image {
             self.mark(before, image);
         }
@@ -114,7 +117,9 @@ impl IoEnd {
             Act::PartDone => Move::PartDone,
             Act::BioDone => Move::BioDone,
             Act::Listed => Move::Listed,
-            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => Move::PassBy,
+            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers | Act::FlagWrite => {
+                Move::PassBy
+            }
             Act::Requeue => Move::Requeue,
         };
         (action, None)
@@ -146,7 +151,9 @@ impl IoEnd {
                 (Move::BioDone, None)
             }
             Act::PartDone | Act::BioDone => (Move::PartDone, None),
-            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers => (Move::PassBy, None),
+            Act::FsyncReturned | Act::InodeDestroyed | Act::Lingers | Act::FlagWrite => {
+                (Move::PassBy, None)
+            }
             Act::Listed => self.listed(input, now),
             Act::Requeue => (Move::Requeue, (input.ret != 0).then_some(Irregular::Unlocked)),
             Act::Put | Act::PutDefer => self.put(input, now),
@@ -182,6 +189,22 @@ impl IoEnd {
             () => Move::Release,
         };
         (action, self.foreign(input).filter(|_| !by_its_work))
+    }
+
+    /// A store to its flag leaves nothing but a step in its history: what is known of an io_end must not
+    /// depend on whether it has a watchpoint. In the core of 2012 the flag is the lock's once the io_end
+    /// is on the list, until it is freed.
+    fn written(&mut self, input: Input<'_>) -> Outcome {
+        let is_published = matches!(self.state, State::Queued | State::Claimed | State::Converted);
+        let unlocked = input.sight.worker_releases && is_published && input.ret != 0;
+        self.tell(input.stamp, input.act, input.image);
+        Outcome {
+            before: self.state,
+            action: Move::PassBy,
+            earlier: self.snapshots,
+            irregular: unlocked.then_some(Irregular::Unlocked),
+            new_gaps: Gaps::default(),
+        }
     }
 
     fn one_more_bio_ended(&mut self) {

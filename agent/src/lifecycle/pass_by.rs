@@ -78,6 +78,7 @@ fn pass_by(object: &mut IoEnd, stamp: &Stamp, act: Act, sink: &mut impl FnMut(St
         image: None,
         earlier,
         irregular: None,
+        writer: None,
         lingers: None,
     }));
 }

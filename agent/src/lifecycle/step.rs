@@ -12,6 +12,7 @@ use super::lingering::Lingering;
 use super::model::FLAG_FAILED;
 use super::snapshots::Snapshots;
 use super::state::{Move, State};
+use super::writers::Writer;
 use crate::event::{IoEndImage, Stamp};
 
 /// One step of one object's life, as metrics and detectors consume it.
@@ -72,6 +73,8 @@ pub struct IoEndStep<'a> {
     pub earlier: Snapshots,
     /// How it departs from the protocol.
     pub irregular: Option<Irregular>,
+    /// Who wrote its flag, if that is what happened.
+    pub writer: Option<Writer>,
     /// At a TICK: what is stuck with it.
     pub lingers: Option<&'a Lingering>,
 }

@@ -174,6 +174,7 @@ impl Summary {
             | Act::FsyncReturned
             | Act::InodeDestroyed
             | Act::Lingers
+            | Act::FlagWrite
             | Act::Requeue => {}
         }
     }

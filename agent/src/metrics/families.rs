@@ -4,14 +4,16 @@
 //! have is a mistake of this crate, found by the first test that builds the metrics.
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
+use prometheus::{CounterVec, GaugeVec, IntCounterVec, Opts, Registry};
 
 use super::octaves::OctavesVec;
-use super::table::{METRICS, MetricRow, Scope, Type};
+use super::table::{METRICS, MetricRow, Scope, Type, Unit};
 
 /// A family and its row.
 enum Family {
     Counter(IntCounterVec),
+    /// A counter of time, which is no whole number.
+    Seconds(CounterVec),
     Gauge(GaugeVec),
     Histogram(OctavesVec),
 }
@@ -31,6 +33,13 @@ impl Families {
         match self.find(name) {
             Family::Counter(family) => family.clone(),
             _ => panic!("{name} is not a counter"),
+        }
+    }
+
+    pub(super) fn seconds(&self, name: &str) -> CounterVec {
+        match self.find(name) {
+            Family::Seconds(family) => family.clone(),
+            _ => panic!("{name} is not a counter of seconds"),
         }
     }
 
@@ -58,6 +67,9 @@ fn register(registry: &Registry, row: &MetricRow) -> prometheus::Result<Family> 
     let labels: Vec<&str> = row.labels.iter().map(|label| label.name).collect();
     let opts = Opts::new(row.name, row.help);
     Ok(match row.kind {
+        Type::Counter if row.unit == Unit::Seconds => {
+            Family::Seconds(add(registry, CounterVec::new(opts, &labels)?)?)
+        }
         Type::Counter => Family::Counter(add(registry, IntCounterVec::new(opts, &labels)?)?),
         Type::Gauge => Family::Gauge(add(registry, GaugeVec::new(opts, &labels)?)?),
         Type::Histogram => {

@@ -136,7 +136,10 @@ pub const ORACLE_OUTCOMES: &[&str] = &["allowed", "diverged", "could_not_tell"];
 /// The programs' tables of tasks, by `wire::task_table`.
 pub const TASK_TABLES: &[&str] = &["open_fsyncs", "open_direct_ios", "releasing"];
 /// Back ends of probes; `Backend::label`.
-pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe"];
+pub const BACKENDS: &[&str] = &["fentry", "raw_tp", "kprobe", "watchpoint"];
+/// What became of the stores that watchpoints saw: of a live io_end by somebody who has a name, or by an
+/// instruction that has none; before its birth or after its release; not in the stream.
+pub const WATCH_HITS: &[&str] = &["named", "unnamed", "between_lives", "lost"];
 
 /// Error numbers with a label of their own: what ext4 and jbd2 return on these paths, and what the
 /// block layer makes of a failed bio (`blk_errors`, block/blk-core.c, 5.10 to 7.3).

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::device::Armed;
 use super::labels::{
-    BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, TASK_TABLES, UNKNOWN_DEVICE, listed,
+    BACKENDS, DEVICES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, TASK_TABLES, UNKNOWN_DEVICE, WATCH_HITS,
+    listed,
 };
 use super::{Metrics, NONE, gauge_value};
 use crate::devices::Device;
-use crate::event::ProbeId;
+use crate::event::{Nanos, ProbeId};
 
 /// How full the ring buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,23 @@ pub struct TableUse {
     pub entries: u64,
     /// Its capacity.
     pub max_entries: u64,
+}
+
+/// The watchpoints; counts are what came since the last time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WatchpointsUse {
+    /// Slots that there are now.
+    pub slots: u32,
+    /// Share of the lives of all io_ends that was watched so far.
+    pub coverage: Option<f64>,
+    /// How long io_ends had one.
+    pub armed: Nanos,
+    /// Interrupts sent to CPUs.
+    pub interrupts: u64,
+    /// io_ends that were over before they had one.
+    pub late: u64,
+    /// Stores seen, by [`WATCH_HITS`].
+    pub hits: [u64; WATCH_HITS.len()],
 }
 
 /// The running agent.
@@ -138,6 +156,21 @@ impl Metrics {
     pub fn swept(&self, table: &'static str, count: u64) {
         let table = listed(TASK_TABLES, table);
         self.0.table_swept.with_label_values(&[table]).inc_by(count);
+    }
+
+    /// What the watchpoints did.
+    pub fn watchpoints(&self, watched: &WatchpointsUse) {
+        let WatchpointsUse { slots, coverage, armed, interrupts, late, hits } = *watched;
+        self.0.watch_slots.with_label_values(&NONE).set(f64::from(slots));
+        if let Some(coverage) = coverage {
+            self.0.watch_coverage.with_label_values(&NONE).set(coverage);
+        }
+        self.0.watch_armed.with_label_values(&NONE).inc_by(armed.as_secs_f64());
+        self.0.watch_interrupts.with_label_values(&NONE).inc_by(interrupts);
+        self.0.watch_late.with_label_values(&NONE).inc_by(late);
+        for (outcome, count) in WATCH_HITS.iter().zip(hits) {
+            self.0.watch_hits.with_label_values(&[outcome]).inc_by(count);
+        }
     }
 
     /// The configuration file was read without a mistake at that time, since the epoch.

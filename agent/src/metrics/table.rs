@@ -7,7 +7,7 @@
 use super::labels::{
     CONFIDENCES, DEVICES_MAX, ERRNO_NAMES, EVENT_KINDS_MAX, FSYNC_OPS, FSYNC_PHASES, IO_END_PHASES,
     LOSSES_MAX, ORACLE_CORES, ORACLE_OUTCOMES, PROBES_MAX, REASONS_MAX, RULES_MAX, STATES_MAX,
-    TABLES_MAX, TASK_TABLES,
+    TABLES_MAX, TASK_TABLES, WATCH_HITS,
 };
 use crate::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 
@@ -52,19 +52,22 @@ pub enum Scope {
     Fsync,
     /// The rules: a row appears with its rule.
     Rules,
+    /// Watchpoints.
+    Watchpoints,
     /// `/proc/self`, read at the scrape.
     Process,
 }
 
 impl Scope {
     /// All scopes, by discriminant.
-    pub const ALL: [Scope; 7] = [
+    pub const ALL: [Scope; 8] = [
         Scope::Agent,
         Scope::IoEnd,
         Scope::Bio,
         Scope::DirectIo,
         Scope::Fsync,
         Scope::Rules,
+        Scope::Watchpoints,
         Scope::Process,
     ];
 }
@@ -215,7 +218,19 @@ pub const METRICS: &[MetricRow] = &[
         "1 while a rule cannot watch, or can watch only in part, by reason; absent when nothing limits it."),
     row("endiod_oracle_events_total", Type::Counter, Unit::Count("events"), &[fixed("core", ORACLE_CORES), fixed("outcome", ORACLE_OUTCOMES)], Scope::IoEnd,
         "Events of io_ends as a reference core judged them. allowed: it has a run with this event; diverged: it has none, and nothing was lost; could_not_tell: something was lost, its birth or a bio was not seen, a probe is missing or is not fentry, or no core describes this kernel."),
-    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tp` or `kprobe`")], Scope::Agent,
+    row("endiod_watchpoint_slots", Type::Gauge, Unit::Count("slots"), &[], Scope::Watchpoints,
+        "Hardware watchpoints on flags of io_ends that there are now, each one debug register of each watched CPU; fewer than --watchpoints while a debugger has some."),
+    row("endiod_watchpoint_armed_seconds_total", Type::Counter, Unit::Seconds, &[], Scope::Watchpoints,
+        "Time that io_ends had a watchpoint, all slots together."),
+    row("endiod_watchpoint_coverage_ratio", Type::Gauge, Unit::Count("share"), &[], Scope::Watchpoints,
+        "Share of the lives of all io_ends, by time, that a watchpoint was on since the start: the chance that a store at a random moment of one was seen."),
+    row("endiod_watchpoint_late_total", Type::Counter, Unit::Count("io_ends"), &[], Scope::Watchpoints,
+        "io_ends that were over before the watchpoint that was meant for them was on."),
+    row("endiod_watchpoint_hits_total", Type::Counter, Unit::Count("stores"), &[fixed("outcome", WATCH_HITS)], Scope::Watchpoints,
+        "Stores to flags that watchpoints saw. named: of a live io_end, by a function that is known; unnamed: by an instruction that kallsyms has no name for; between_lives: before its birth or after its release, as the allocator writes; lost: found no room in the ring."),
+    row("endiod_watchpoint_interrupts_total", Type::Counter, Unit::Count("interrupts"), &[], Scope::Watchpoints,
+        "Interrupts sent to CPUs to put watchpoints on and to take them off; at most 4,000 a second, all CPUs together."),
+    row("endiod_probe_info", Type::Gauge, Unit::Info, &[PROBE, follows("function", "the kernel function or tracepoint it is attached to"), follows("backend", "its back end: `fentry`, `raw_tp`, `kprobe` or `watchpoint`")], Scope::Agent,
         "What an attached probe is attached to, and how."),
     row("endiod_probe_attached", Type::Gauge, Unit::Flag, &[PROBE], Scope::Agent,
         "1 if the probe is attached, 0 if not."),

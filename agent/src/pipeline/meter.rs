@@ -7,19 +7,22 @@ use std::collections::BTreeMap;
 
 use crate::{
     detect::{Detectors, Lack, Rule, Suppressed, Tally, Verdict},
-    event::{DevId, FsyncPhase, InodeId, Nanos, ProbeId},
+    event::{DevId, FsyncPhase, InodeId, Nanos, ProbeId, WatchTotals},
     lifecycle::{
         Act, DirectIoDone, FsyncDone, IoEnd, IoEndStep, Lifecycle, Move, Phases, State, Step, Table,
     },
     limits,
-    metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse},
+    metrics::{DeviceMetrics, IoEndPhase, Metrics, Scope, TableUse, WatchpointsUse},
     octaves::Octaves,
     oracle::in_step::{Judge, Oracle, Outcome},
     probes::Witness,
     witnesses::Witnesses,
 };
 
-use super::names;
+use super::{
+    names,
+    watching::{Hits, Watching},
+};
 
 /// Durations of everything that was timed, all devices together.
 #[derive(Default)]
@@ -44,6 +47,8 @@ pub(super) struct Meter {
     /// What the cores said, as far as it is exported.
     oracle: [[u64; Outcome::ALL.len()]; Judge::ALL.len()],
     table_full: [u64; Table::ALL.len()],
+    /// What is told of the watchpoints.
+    watched: (WatchTotals, Hits, Nanos),
 }
 
 impl Meter {
@@ -59,6 +64,7 @@ impl Meter {
             suppressed: Tally::default(),
             oracle: Default::default(),
             table_full: [0; Table::ALL.len()],
+            watched: Default::default(),
         }
     }
 
@@ -207,6 +213,27 @@ impl Meter {
             let refused = full - std::mem::replace(before, full);
             self.metrics.events_lost(names::TABLE, table.label(), refused);
         }
+    }
+
+    /// Brings what is told of the watchpoints up to date.
+    pub(super) fn watching(&mut self, watching: &Watching) {
+        let Some(totals) = watching.totals() else { return };
+        let (hits, armed) = (watching.hits(), watching.armed());
+        let before = std::mem::replace(&mut self.watched, (totals, hits, armed));
+        self.metrics.watchpoints(&WatchpointsUse {
+            slots: totals.slots,
+            coverage: watching.coverage(),
+            armed: armed.since(before.2),
+            interrupts: totals.interrupts - before.0.interrupts,
+            late: totals.late - before.0.late,
+            hits: [
+                hits.named - before.1.named,
+                hits.unnamed - before.1.unnamed,
+                hits.between.saturating_sub(before.1.between),
+                hits.lost - before.1.lost,
+            ],
+        });
+        self.metrics.observing(Scope::Watchpoints);
     }
 
     /// Brings the counters of suppressed verdicts up to the tally.

@@ -81,7 +81,7 @@ pub fn names() -> Names {
 pub(super) fn miss_reason(probe: ProbeId) -> &'static str {
     match probes::probe(probe).map(|row| row.hook.backend()) {
         Some(Backend::Kprobe) => KPROBE,
-        Some(Backend::Fentry | Backend::RawTracepoint) | None => RECURSION,
+        Some(Backend::Fentry | Backend::RawTracepoint | Backend::Watchpoint) | None => RECURSION,
     }
 }
 

@@ -43,6 +43,7 @@ impl Pipeline {
                 let believed = self.layout.is_believed();
                 LayoutLooks { believed, fits, misfits }
             }),
+            watchpoints: self.watching.report(),
             findings: self.findings.iter().map(Summary::finding).collect(),
             findings_repeated: self.findings_left_out + tally.repeated.iter().sum::<u64>(),
             oracle: self.cores(),

@@ -1,7 +1,7 @@
 //! What a part of a stream must begin with: the records that announce what later ones refer to.
 //!
 //! Give it every record that will not be in the part, in their order; of each host, device, symbol,
-//! bound and probe it keeps the last word. Of LOSS, MISSES and PROGRAM_LOSS too, for they carry totals:
+//! bound and probe it keeps the last word. Of LOSS, MISSES, PROGRAM_LOSS and WATCH_TOTALS too, for they carry totals:
 //! with the last ones before the part, a loss is dated to where it was and not to the part's first
 //! second. It is bounded; what found no room is counted.
 
@@ -50,11 +50,12 @@ fn key(record: &[u8]) -> Option<(u16, u64)> {
     Some(match decode(record).ok()?.body {
         Body::Host { .. } => (wire::Host::KIND, 0),
         Body::Device { dev, .. } => (wire::Device::KIND, dev.0.into()),
-        Body::Symbol { address, .. } => (wire::Symbol::KIND, address),
+        Body::Symbol { address, .. } => (wire::Symbol::KIND, address.0),
         Body::Config { key, .. } => (wire::Config::KIND, key.into()),
         Body::Loss { of_cpu: Cpu(cpu), .. } => (wire::Loss::KIND, cpu.into()),
         Body::Misses { probe, .. } => (wire::Misses::KIND, probe.0.into()),
         Body::ProgramLoss { .. } => (wire::ProgramLoss::KIND, 0),
+        Body::WatchTotals(_) => (wire::WatchTotals::KIND, 0),
         Body::TaskName { tid, .. } => (wire::TaskName::KIND, tid.into()),
         Body::Attach { probe, .. } | Body::Detach { probe } => (wire::Attach::KIND, probe.0.into()),
         _ => return None,

@@ -11,6 +11,7 @@
 mod attach;
 pub mod btf;
 mod choice;
+mod code;
 mod counters;
 mod dry_run;
 mod error;
@@ -23,6 +24,7 @@ mod sweeper;
 mod syscall;
 mod tracepoints;
 mod types;
+mod watch;
 
 use std::{io, os::fd::AsRawFd, thread, time::Duration};
 
@@ -76,6 +78,8 @@ pub struct KernelSource {
     ebpf: Ebpf,
     modules: module::ModuleProbes,
     kprobes: kprobes::Kprobes,
+    watchpoints: watch::Watchpoints,
+    code: code::Code,
     _log: Option<LogReader>,
     ring: AsyncFd<RingBuf<aya::maps::MapData>>,
     counters: counters::Counters,
@@ -111,12 +115,20 @@ impl KernelSource {
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
         let constants = offsets::find(types.all(), subject, ext4_types, &symbols, version)?;
         counters::raise_memlock_limit();
-        let mut ebpf = load(object, &constants, sizes)?;
+        let mut ebpf = load(object, &constants, sizes, choice.watchpoints)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, &types)?;
         let mut kprobes = kprobes::Kprobes::new(version);
         let log = start_log(&mut ebpf);
-        let mut attacher =
-            attach::Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &types, &constants);
+        let mut watchpoints =
+            watch::Watchpoints::new(host, choice.watchpoints, constants.end_bio());
+        let mut attacher = attach::Attacher::new(
+            &mut ebpf,
+            &mut modules,
+            &mut kprobes,
+            &mut watchpoints,
+            &types,
+            &constants,
+        );
         let verdicts = attacher.attach_all(choice);
         attach::refuse_if_none(&verdicts, host)?;
         let swept = sweeper::attach(&mut ebpf).then(Default::default);
@@ -129,7 +141,7 @@ impl KernelSource {
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
             release,
             ext4_types,
-            end_bio: symbols.address(subject.end_bio()).expect("offsets::find found it"),
+            end_bio: constants.end_bio(),
             subject,
             version,
             ring_bytes: sizes.ring_bytes,
@@ -138,6 +150,8 @@ impl KernelSource {
             ebpf,
             modules,
             kprobes,
+            watchpoints,
+            code: code::Code::new(host),
             _log: log,
         })
     }
@@ -160,6 +174,7 @@ impl KernelSource {
                 (Verdict::Attached, Backend::Fentry) => backend::FENTRY,
                 (Verdict::Attached, Backend::RawTracepoint) => backend::RAW_TRACEPOINT,
                 (Verdict::Attached, Backend::Kprobe) => backend::KPROBE,
+                (Verdict::Attached, Backend::Watchpoint) => backend::WATCHPOINT,
                 (Verdict::Absent(_) | Verdict::Failed(_), _) => backend::NONE,
             };
             let failed = matches!(verdict, Verdict::Failed(_));
@@ -180,7 +195,9 @@ impl KernelSource {
     /// nobody will wake us.
     pub fn drain(&mut self, deliver: &mut dyn FnMut(&[u8])) -> bool {
         let size_bytes = self.ring_bytes as usize;
-        let used_bytes = drain(self.ring.get_mut(), size_bytes, deliver);
+        let KernelSource { ring, code, own, .. } = self;
+        let mut deliver = |record: &[u8]| code.named(record, own, deliver);
+        let used_bytes = drain(ring.get_mut(), size_bytes, &mut deliver);
         self.used_bytes_max = self.used_bytes_max.max(used_bytes.min(size_bytes));
         used_bytes >= size_bytes
     }
@@ -209,6 +226,7 @@ impl KernelSource {
         for (id, total) in attach::misses(ebpf, modules, kprobes, verdicts, *version)? {
             self.own.misses(id, total, deliver);
         }
+        self.watchpoints.tell(&mut self.own, deliver);
         Ok(())
     }
 
@@ -241,10 +259,13 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let KernelSource { ebpf, modules, kprobes, verdicts, ring, ring_bytes, .. } = &mut self;
+        let KernelSource {
+            ebpf, modules, kprobes, watchpoints, verdicts, ring, ring_bytes, ..
+        } = &mut self;
         let size_bytes = *ring_bytes as usize;
         let detached = thread::scope(|scope| {
-            let detaching = scope.spawn(|| attach::detach_all(ebpf, modules, kprobes, verdicts));
+            let detaching =
+                scope.spawn(|| attach::detach_all(ebpf, modules, kprobes, watchpoints, verdicts));
             while !detaching.is_finished() {
                 drain(ring.get_mut(), size_bytes, deliver);
                 thread::sleep(CLOSING_DRAIN_DELAY);
@@ -339,8 +360,14 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-fn load(object: &[u8], constants: &offsets::Constants, sizes: Sizes) -> Result<Ebpf, KernelError> {
+fn load(
+    object: &[u8],
+    constants: &offsets::Constants,
+    sizes: Sizes,
+    watchpoints: u32,
+) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
+    loader.override_global("WATCH_SLOTS", &watchpoints, true);
     for (name, value) in &constants.words {
         loader.override_global(name, value, true);
     }

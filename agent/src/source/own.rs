@@ -9,7 +9,7 @@ use endiod_wire::wire::{self, Header, Record, bytes_of, config_key};
 
 use crate::{
     clock,
-    event::{Cpu, DevId, LeftOut, Name, Nanos, ProbeId},
+    event::{Cpu, DevId, IoEndAddr, LeftOut, Name, Nanos, ProbeId, WatchTotals},
     limits,
 };
 
@@ -153,6 +153,41 @@ impl OwnRecords {
     pub fn misses(&mut self, probe: ProbeId, total: u64, deliver: &mut dyn FnMut(&[u8])) {
         let header = self.header::<wire::Misses>();
         deliver(bytes_of(&wire::Misses { header, probe: probe.0, pad: 0, total }));
+    }
+
+    /// A watchpoint was put on an io_end.
+    pub fn watch_begin(
+        &mut self,
+        io_end: IoEndAddr,
+        at: Nanos,
+        slot: u32,
+        cpus: u32,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        let header = self.header::<wire::WatchBegin>();
+        let (io_end, at_ns) = (io_end.0, at.0);
+        deliver(bytes_of(&wire::WatchBegin { header, io_end, at_ns, slot, cpus }));
+    }
+
+    /// It was taken off, by one of `wire::watch_end`.
+    pub fn watch_end(
+        &mut self,
+        io_end: IoEndAddr,
+        at: Nanos,
+        slot: u32,
+        why: u32,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        let header = self.header::<wire::WatchEnd>();
+        let (io_end, at_ns) = (io_end.0, at.0);
+        deliver(bytes_of(&wire::WatchEnd { header, io_end, at_ns, slot, why }));
+    }
+
+    /// What the watchpoints did so far.
+    pub fn watch_totals(&mut self, totals: WatchTotals, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::WatchTotals>();
+        let WatchTotals { hits, lost, interrupts, late, slots, cpus } = totals;
+        deliver(bytes_of(&wire::WatchTotals { header, hits, lost, interrupts, late, slots, cpus }));
     }
 
     /// Closes an epoch: everything before it was emitted before it.

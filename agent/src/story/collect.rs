@@ -20,7 +20,7 @@ use crate::{
         Seen, Stamp,
     },
     finding::AddressKey,
-    lifecycle::{Gap, Gaps, IoEnd, IoEndId, Phases, State, Step},
+    lifecycle::{Gap, Gaps, IoEnd, IoEndId, Phases, State, Step, writers::Writers},
     limits,
     pipeline::Onlooker,
 };
@@ -96,6 +96,7 @@ pub struct Collector {
     bios_seen: usize,
     runs: BTreeMap<u32, Call>,
     fsyncs: BTreeMap<u32, Call>,
+    writers: Writers,
     pub(super) names: BTreeMap<u32, Name<16>>,
     pub(super) devices: BTreeMap<DevId, Name<32>>,
 }
@@ -120,6 +121,7 @@ impl Collector {
             bios_seen: 0,
             runs: BTreeMap::new(),
             fsyncs: BTreeMap::new(),
+            writers: Writers::default(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
         }
@@ -262,6 +264,10 @@ impl Collector {
             Body::Release(seen) => of(Deed::Release, seen),
             Body::ReleaseLate { .. } => Some((Deed::ReleaseLate, None)),
             Body::Requeue { seen, locked } => of(Deed::Requeue { locked: *locked }, seen),
+            Body::FlagWrite { seen, locked, ip } => {
+                let (by, locked) = (self.writers.writer(*ip).name, *locked);
+                of(Deed::FlagWritten { by, locked }, seen)
+            }
             Body::Listed { inode, seen } => {
                 self.inode = Some(*inode);
                 of(Deed::Listed, seen)
@@ -361,7 +367,9 @@ impl Onlooker for Collector {
                 self.following = false;
                 self.runs.clear();
                 self.fsyncs.clear();
+                self.writers.clear();
             }
+            Body::Symbol { address, name } => self.writers.name(address, name),
             Body::Device { dev, name } => {
                 if self.devices.len() < limits::DEVICE_NAMES_MAX {
                     self.devices.insert(dev, name);
@@ -405,6 +413,7 @@ fn seen_in(body: &Body) -> Option<&Seen> {
         Body::BioEnd { seen, .. }
         | Body::BioDone { seen, .. }
         | Body::Requeue { seen, .. }
+        | Body::FlagWrite { seen, .. }
         | Body::Put(seen)
         | Body::PutDefer(seen)
         | Body::Claim(seen)

@@ -197,10 +197,10 @@ impl Picture<'_> {
         self.labelled("  claim", claim);
         self.labelled("  here", what);
         for (label, party, step) in
-            [("  first", finding.parties[0], first), ("  second", finding.parties[1], illegal)]
+            [("  first", &finding.parties[0], first), ("  second", &finding.parties[1], illegal)]
         {
             match party {
-                Some(party) => self.labelled(label, &self.party(&party, step)),
+                Some(party) => self.labelled(label, &self.party(party, step)),
                 None => self.labelled(label, "not known"),
             }
         }
@@ -216,7 +216,7 @@ impl Picture<'_> {
         match step {
             Some(step) => {
                 let lane = &self.story.lanes[step.lane];
-                let (who, letter, symbol) = (&lane.who, lane.letter, step.symbol);
+                let (who, letter, symbol) = (&lane.who, lane.letter, &step.symbol);
                 format!("{who}, lane {letter}, in {symbol}{cpu} ({context}), step {}", step.number)
             }
             None => format!("task {tid} in {symbol}{cpu} ({context})"),

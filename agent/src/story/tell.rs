@@ -96,21 +96,21 @@ struct Marks {
 
 impl Marks {
     fn of(finding: &Finding, rows: &[Row]) -> Marks {
-        let [first, second] = finding.parties;
+        let [first, second] = &finding.parties;
         let is = |row: &Row, tid: u32, cpu: Option<u16>, symbol: &str| {
             let stamp = &row.stamp;
             stamp.task.tid == tid
                 && stamp.cpu.map(|cpu| cpu.0) == cpu
                 && symbol_today(row.deed) == symbol
         };
-        let illegal = second.and_then(|party| {
+        let illegal = second.as_ref().and_then(|party| {
             let here = |row: &Row| row.stamp.at.0 == finding.at_ns;
-            let exactly = |row: &Row| here(row) && is(row, party.tid, party.cpu, party.symbol);
+            let exactly = |row: &Row| here(row) && is(row, party.tid, party.cpu, &party.symbol);
             rows.iter().position(exactly).or_else(|| rows.iter().position(here))
         });
         let before = &rows[..illegal.unwrap_or(rows.len())];
-        let first = first.and_then(|party| {
-            before.iter().rposition(|row| is(row, party.tid, party.cpu, party.symbol))
+        let first = first.as_ref().and_then(|party| {
+            before.iter().rposition(|row| is(row, party.tid, party.cpu, &party.symbol))
         });
         Marks { first, illegal }
     }

@@ -7,7 +7,9 @@
 //! `takes`, the function takes it and drops it again. Where a record has the lock's word it is seen: `held`, by
 //! somebody, or `free`. This module must never look at an object.
 
-use crate::oracle::in_step::Protocol;
+use std::borrow::Cow;
+
+use crate::{event::Name, oracle::in_step::Protocol};
 
 /// What a step is, before it has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub(super) enum Deed {
     Requeue {
         locked: Option<bool>,
     },
+    /// By whom, if that is known, and was the lock held by anybody?
+    FlagWritten {
+        by: Option<Name<64>>,
+        locked: Option<bool>,
+    },
     RunBegin {
         empty: bool,
     },
@@ -73,8 +80,8 @@ pub(super) struct Around {
 pub(super) struct Words {
     /// Name for programs.
     pub(super) act: &'static str,
-    /// Kernel function or tracepoint.
-    pub(super) symbol: &'static str,
+    /// Kernel function or tracepoint; of a store the place in the function.
+    pub(super) symbol: Cow<'static, str>,
     /// For people, with the function in it.
     pub(super) what: String,
     /// `i_completed_io_lock`; `None` where the generation is not known.
@@ -86,6 +93,10 @@ pub(super) fn words(protocol: Protocol, deed: Deed, around: Around) -> Words {
     let (act, symbol, said, lock) = match protocol {
         Protocol::CompletedList => of_2012(deed, around),
         Protocol::Refcounted { .. } | Protocol::Unknown => of_today(deed, around),
+    };
+    let symbol = match deed {
+        Deed::FlagWritten { by: Some(name), .. } => Cow::from(name.to_string()),
+        _ => Cow::from(symbol),
     };
     let what = match deed {
         Deed::Attach(bio) => format!("bio {bio} {said} {symbol}"),
@@ -101,7 +112,9 @@ pub(super) fn words(protocol: Protocol, deed: Deed, around: Around) -> Words {
         _ => format!("{said} {symbol}"),
     };
     let lock = match deed {
-        Deed::Requeue { locked } => locked.map(|held| if held { "held" } else { "free" }),
+        Deed::Requeue { locked } | Deed::FlagWritten { locked, .. } => {
+            locked.map(|held| if held { "held" } else { "free" })
+        }
         _ => (protocol != Protocol::Unknown).then_some(lock),
     };
     Words { act, symbol, what, lock }
@@ -167,6 +180,7 @@ fn of_today(deed: Deed, around: Around) -> Row {
         Deed::Release => ("release", "ext4_release_io_end", "released by", "no"),
         Deed::ReleaseLate => ("release_late", "ext4_release_io_end", "release seen late:", "no"),
         Deed::Requeue { .. } => ("requeue", "replica_requeue", "put back by", "no"),
+        Deed::FlagWritten { .. } => ("flag_write", "an unknown instruction", "flag:", "no"),
         Deed::RunBegin { empty: false } => ("worker_begin", work, "worker starts:", "no"),
         Deed::RunBegin { empty: true } => ("worker_begin", work, "worker, for none:", "no"),
         Deed::RunEnd { .. } => ("worker_end", work, "worker ends:", "no"),
@@ -189,7 +203,7 @@ mod tests {
     use crate::oracle::in_step::Protocol;
     use crate::story::picture::WHAT;
 
-    const DEEDS: [Deed; 21] = [
+    const DEEDS: [Deed; 22] = [
         Deed::Birth,
         Deed::Range { failed: false },
         Deed::Range { failed: true },
@@ -207,6 +221,7 @@ mod tests {
         Deed::Release,
         Deed::ReleaseLate,
         Deed::Requeue { locked: Some(false) },
+        Deed::FlagWritten { by: None, locked: Some(true) },
         Deed::RunBegin { empty: true },
         Deed::RunEnd { empty: false },
         Deed::FsyncBegin,
@@ -223,10 +238,11 @@ mod tests {
                         let around = Around { in_run, last, claims: in_run };
                         let told = words(protocol, deed, around);
                         let len = told.what.chars().count();
-                        assert!(told.what.contains(told.symbol), "{told:?}");
+                        assert!(told.what.contains(&*told.symbol), "{told:?}");
                         assert!(len <= WHAT, "{} columns: {told:?}", len);
-                        // A requeue's lock was read, whatever the protocol.
-                        let is_read = matches!(deed, Deed::Requeue { .. });
+                        // A requeue's lock and a store's was read, whatever the protocol.
+                        let is_read =
+                            matches!(deed, Deed::Requeue { .. } | Deed::FlagWritten { .. });
                         let is_known = is_read || protocol != Protocol::Unknown;
                         assert_eq!(told.lock.is_some(), is_known);
                     }
@@ -241,6 +257,6 @@ mod tests {
             let around = Around { in_run, ..Around::default() };
             words(Protocol::CompletedList, Deed::Claim, around).symbol
         };
-        assert_eq!((claim(true), claim(false)), ("ext4_end_io_work", "ext4_flush_completed_IO"));
+        assert_eq!([claim(true), claim(false)], ["ext4_end_io_work", "ext4_flush_completed_IO"]);
     }
 }

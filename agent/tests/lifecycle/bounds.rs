@@ -27,6 +27,8 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("unlocked_flag_write_listed.trace", &[ProgramBound::LiveIoEnds]),
     ("unlocked_flag_write_requeue_2012.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_after_failed_write.trace", &[ProgramBound::LiveIoEnds]),
+    ("unlocked_flag_write_caught.trace", &[ProgramBound::LiveIoEnds]),
+    ("unlocked_flag_write_caught_2012.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_after_failed_bio.trace", &[ProgramBound::LiveIoEnds]),
     ("leaked_handle_released.trace", &[ProgramBound::LiveIoEnds]),
     ("missing_bio_swallowed.trace", &[ProgramBound::LiveIoEnds]),

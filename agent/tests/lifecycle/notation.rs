@@ -11,7 +11,8 @@
 //! `noimage`. An object is a letter and a
 //! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. A bio is `bio=<number>`, 0 by default,
 //! of `bytes=<count>`, 4096 by default. A birth without `inode=` cannot tell it, an fsync with
-//! `unranged` its range. A bio that ends `again` has lost its `bi_end_io`. Directives, without a time:
+//! `unranged` its range. A bio that ends `again` has lost its `bi_end_io`. A store to a flag comes from `ip=`,
+//! which `symbol` names, with the lock of the list held unless it is `unlocked`. Directives, without a time:
 //!
 //! ```text
 //!   !witnesses <back end>              that back end sees all that it can, and no other anything
@@ -26,9 +27,9 @@
 use endiod_wire::wire::config_key;
 
 use endiod::event::{
-    Backend, BioAddr, Body, ByteRange, Context, Cpu, DevId, Event, FsyncPhase, FsyncRange, Ino,
-    InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, LeftOut, Nanos, ProbeId, ProgramBound,
-    Seen, Stamp, Task,
+    Backend, BioAddr, Body, ByteRange, CodeAddr, Context, Cpu, DevId, Event, FsyncPhase,
+    FsyncRange, Ino, InodeAddr, InodeId, IoEndAddr, IoEndImage, IocbAddr, LeftOut, Name, Nanos,
+    ProbeId, ProgramBound, Seen, Stamp, Task,
 };
 
 /// One line of a trace.
@@ -169,6 +170,10 @@ fn kernel_body(args: &Args<'_>) -> Option<Body> {
         "queue_work" => Body::WorkQueued { inode },
         "listed" => Body::Listed { inode, seen: args.seen()? },
         "requeue" => Body::Requeue { seen: args.seen()?, locked: Some(!args.has("unlocked")) },
+        "flag_write" => {
+            let (seen, locked) = (args.seen()?, Some(!args.has("unlocked")));
+            Body::FlagWrite { seen, locked, ip: CodeAddr(args.number("ip")) }
+        }
         "worker" => Body::WorkerBegin { inode },
         "worker_end" => Body::WorkerEnd { inode },
         _ => return span_body(args, iocb()),
@@ -225,6 +230,10 @@ fn agent_body(args: &Args<'_>) -> Option<Body> {
             let total = |bound: ProgramBound| args.number(bound.label());
             Body::ProgramLoss { left_out: LeftOut(ProgramBound::ALL.map(total)) }
         }
+        "symbol" => Body::Symbol {
+            address: CodeAddr(args.number("ip")),
+            name: Name::new(&args.get::<String>("name")?),
+        },
         "stuck_after" => Body::Config { key: config_key::STUCK_AFTER_NS, value: args.number("ns") },
         "probe" => Body::Attach { probe, backend: Some(Backend::Fentry), failed: false },
         "detach" => Body::Detach { probe },

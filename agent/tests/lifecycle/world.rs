@@ -378,6 +378,7 @@ impl World {
                 | Act::FsyncReturned
                 | Act::InodeDestroyed
                 | Act::Requeue
+                | Act::FlagWrite
                 | Act::Lingers => {
                     unreachable!("no function of this world does it")
                 }

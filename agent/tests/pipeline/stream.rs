@@ -62,6 +62,7 @@ impl Stream {
             Backend::Fentry => wire::backend::FENTRY,
             Backend::RawTracepoint => wire::backend::RAW_TRACEPOINT,
             Backend::Kprobe => wire::backend::KPROBE,
+            Backend::Watchpoint => wire::backend::WATCHPOINT,
         };
         let mut stream = Stream {
             own: OwnRecords::default(),

@@ -8,7 +8,7 @@ use endiod_wire::wire::{Requeue, valid};
 
 use crate::{
     emit::emit,
-    kernel::{REPLICA_COMPLETED_LOCK, read, read_image},
+    kernel::{completed_lock, read_image},
 };
 
 /// `void replica_requeue(struct replica_io_end *io_end)`, in the worker.
@@ -23,8 +23,7 @@ fn replica_requeue(ctx: FEntryContext) -> i32 {
             return;
         }
         record.valid = valid::IMAGE;
-        // The first word of a spinlock is 0 when nobody holds it (qspinlock; not on PREEMPT_RT).
-        if let Some(lock) = read::<u32>(record.image.inode, &REPLICA_COMPLETED_LOCK) {
+        if let Some(lock) = completed_lock(record.image.inode) {
             record.lock = lock;
             record.valid |= valid::LOCK;
         }

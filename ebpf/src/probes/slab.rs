@@ -23,6 +23,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use endiod_wire::wire::{IoEndBirth, IoEndImage, Release, bound};
 
 use super::seen::{fill, identify};
+use super::watch;
 use crate::{
     emit::{count_left_out, emit},
     kernel::{EXT4_INIT_IO_END, EXT4_INIT_IO_END_LEN, KMEM_ALLOC_CACHE, KMEM_FREE_CACHE},
@@ -51,6 +52,7 @@ fn tp_kmem_cache_alloc(ctx: RawTracePointContext) -> i32 {
     }
     register(io_end);
     emit(|record: &mut IoEndBirth| identify(record, io_end, None));
+    watch::born(io_end);
     0
 }
 
@@ -87,6 +89,7 @@ fn tp_kmem_cache_free(ctx: RawTracePointContext) -> i32 {
             without_image(record, io_end);
         }
     });
+    watch::released(io_end);
     0
 }
 

@@ -48,6 +48,9 @@ pub const RELEASING_MAX: u32 = 8_192;
 /// Live io_ends whose release the slab tracepoints recognise.
 pub const LIVE_IO_ENDS_MAX: u32 = 32_768;
 
+/// Watchpoints at once: x86 has four debug registers per CPU.
+pub const WATCH_SLOTS_MAX: u32 = 4;
+
 /// Bios of one request that `block_rq_complete` walks; a longer walk is cut and counted.
 pub const RQ_BIOS_MAX: u32 = 128;
 
@@ -82,3 +85,28 @@ pub struct CpuCounters {
 
 // SAFETY-relevant layout: integers only, no padding, so that user space may read it as bytes.
 const _: () = assert!(size_of::<CpuCounters>() == 8 * ((2 + BOUNDS) * LANES + TASK_TABLES + 11));
+
+/// What happened to an io_end that has, or is to have, a watchpoint: what the programs tell the agent
+/// through a ring of their own (`WATCH_CALLS`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchCall {
+    /// Address of the io_end.
+    pub io_end: u64,
+    /// When, CLOCK_MONOTONIC nanoseconds.
+    pub at_ns: u64,
+    /// The slot that it has.
+    pub slot: u32,
+    /// 1: it was born; 0: it was released.
+    pub born: u32,
+}
+
+/// One CPU's counters of watchpoints, the value of the programs' `WATCH_COUNTS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounters {
+    /// Stores seen.
+    pub hits: u64,
+    /// Of those, the ones that could not be written to the ring.
+    pub lost: u64,
+}

@@ -46,4 +46,32 @@ pub mod backend {
     pub const RAW_TRACEPOINT: u8 = 2;
     /// A kprobe at the entry of a function; the kernel skips hits without counting them.
     pub const KPROBE: u8 = 3;
+    /// A hardware watchpoint on a word of an object.
+    pub const WATCHPOINT: u8 = 4;
+}
+
+/// Why a watchpoint was taken off, `WatchEnd::why`.
+pub mod watch_end {
+    /// Its io_end was released.
+    pub const RELEASED: u32 = 1;
+    /// It was on one io_end for as long as one may have it.
+    pub const AGED: u32 = 2;
+    /// More stores than are let pass in a second.
+    pub const TOO_MANY_HITS: u32 = 3;
+    /// The CPUs to be watched changed, or a slot was lost.
+    pub const CPUS_CHANGED: u32 = 4;
+    /// The agent stops.
+    pub const CLOSED: u32 = 5;
+}
+
+/// Phases of `ext4_sync_file`, `FsyncPhaseBegin::phase`.
+pub mod fsync_phase {
+    /// `__filemap_fdatawrite_range` (`filemap_writeback` from 7.2): dirty pages are submitted.
+    pub const DATA_SUBMIT: u32 = 1;
+    /// `__filemap_fdatawait_range`: writeback, extent conversion included, is waited for.
+    pub const DATA_WAIT: u32 = 2;
+    /// `ext4_fc_commit` or `ext4_force_commit`: the journal commit is waited for.
+    pub const JOURNAL: u32 = 3;
+    /// `blkdev_issue_flush`: the device's cache is flushed.
+    pub const BARRIER: u32 = 4;
 }

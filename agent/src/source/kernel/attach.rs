@@ -10,7 +10,8 @@ use std::{
 use aya::{
     Btf as KernelBtf, Ebpf,
     programs::{
-        FEntry, FExit, KProbe, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+        FEntry, FExit, KProbe, PerfEvent, Program, RawTracePoint, RawTracePointRunOptions,
+        TestRun as _,
     },
 };
 
@@ -21,6 +22,7 @@ use super::{
     kprobes::Kprobes,
     module::ModuleProbes,
     offsets::Constants,
+    watch::Watchpoints,
 };
 use crate::{
     event::ProbeId,
@@ -40,6 +42,7 @@ pub(super) struct Attacher<'a> {
     /// ext4's functions, where it is a module.
     modules: &'a mut ModuleProbes,
     kprobes: &'a mut Kprobes,
+    watchpoints: &'a mut Watchpoints,
     /// vmlinux's, for the kernel's own functions; or why there is none.
     btf: Result<KernelBtf, String>,
     /// What the kernel describes, ext4's module included.
@@ -55,12 +58,13 @@ impl<'a> Attacher<'a> {
         ebpf: &'a mut Ebpf,
         modules: &'a mut ModuleProbes,
         kprobes: &'a mut Kprobes,
+        watchpoints: &'a mut Watchpoints,
         types: &'a super::Types<'a>,
         constants: &'a Constants,
     ) -> Self {
         let btf = KernelBtf::from_sys_fs().map_err(|error| reason(&error));
         let (facts, subject) = (types.all(), types.subject());
-        Attacher { ebpf, modules, kprobes, btf, facts, constants, subject }
+        Attacher { ebpf, modules, kprobes, watchpoints, btf, facts, constants, subject }
     }
 
     /// Loads and attaches everything that `choice` wants and the kernel takes; a probe's verdict has its
@@ -82,7 +86,7 @@ impl<'a> Attacher<'a> {
                 let missed = self.kprobes.missed(probe.program);
                 kprobe_misses_counted = Some(missed.is_some_and(|missed| missed.is_ok()));
             }
-            unload(self.ebpf, self.modules, self.kprobes, probe)
+            unload(self.ebpf, self.modules, self.kprobes, self.watchpoints, probe)
                 .map_err(|error| format!("it cannot be detached: {}", reason(&*error)))
         });
         DryRun { verdicts, misses_counted, kprobe_misses_counted }
@@ -118,6 +122,7 @@ impl<'a> Attacher<'a> {
                 program.load()?;
                 self.kprobes.attach(probe.program, program, probe.function)
             }
+            Hook::Watchpoint => self.watchpoints.attach(probe.program, self.ebpf),
         }
     }
 
@@ -185,12 +190,13 @@ pub(super) fn detach_all(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
     kprobes: &mut Kprobes,
+    watchpoints: &mut Watchpoints,
     verdicts: &[Verdict],
 ) -> Vec<ProbeId> {
     let mut detached = Vec::new();
     for at in order().into_iter().rev().filter(|at| verdicts[*at] == Verdict::Attached) {
         let probe = &PROBES[at];
-        match unload(ebpf, modules, kprobes, probe) {
+        match unload(ebpf, modules, kprobes, watchpoints, probe) {
             Ok(()) => detached.extend(u32::try_from(at).map(ProbeId)),
             Err(error) => log::error!("cannot detach {}: {}", probe.program, reason(&*error)),
         }
@@ -202,18 +208,23 @@ fn unload(
     ebpf: &mut Ebpf,
     modules: &mut ModuleProbes,
     kprobes: &mut Kprobes,
+    watchpoints: &mut Watchpoints,
     probe: &Probe,
 ) -> Result<(), Box<dyn Error>> {
     if modules.detach(probe) {
         return Ok(());
     }
     kprobes.detach(probe.program);
+    if probe.hook == Hook::Watchpoint {
+        watchpoints.detach();
+    }
     let program = program(ebpf, probe)?;
     match probe.hook {
         Hook::Entry => <&mut FEntry>::try_from(program)?.unload()?,
         Hook::Exit => <&mut FExit>::try_from(program)?.unload()?,
         Hook::Tracepoint => <&mut RawTracePoint>::try_from(program)?.unload()?,
         Hook::Kprobe => <&mut KProbe>::try_from(program)?.unload()?,
+        Hook::Watchpoint => <&mut PerfEvent>::try_from(program)?.unload()?,
     }
     Ok(())
 }
@@ -238,7 +249,7 @@ pub(super) fn misses(
                 Some(missed) => missed.map_err(|_| unreadable())?,
                 None => continue,
             },
-            Hook::Entry | Hook::Exit | Hook::Tracepoint => 0,
+            Hook::Entry | Hook::Exit | Hook::Tracepoint | Hook::Watchpoint => 0,
         };
         match recursion_misses(program) {
             Some(total) => misses.push((id, before_program + total)),

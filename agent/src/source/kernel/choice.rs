@@ -15,6 +15,7 @@ use std::fmt;
 use super::Subject;
 use crate::{
     event::Backend,
+    limits,
     probes::{Hook, PROBES, Presence, Probe, Witness},
 };
 
@@ -29,13 +30,16 @@ pub struct Choice {
     pub backend: Option<Backend>,
     /// Whether the slab's tracepoints, which run at every allocation of the host, may be used.
     pub slab_tracepoints: bool,
+    /// Watchpoints at once, at most [`endiod_wire::wire::WATCH_SLOTS_MAX`]; none: no debug register is touched.
+    pub watchpoints: u32,
     /// What is watched.
     pub subject: Subject,
 }
 
 impl Default for Choice {
     fn default() -> Self {
-        Choice { backend: None, slab_tracepoints: true, subject: Subject::Ext4 }
+        let watchpoints = limits::WATCHPOINTS as u32;
+        Choice { backend: None, slab_tracepoints: true, watchpoints, subject: Subject::Ext4 }
     }
 }
 
@@ -137,6 +141,7 @@ fn backend_rank(hook: Hook) -> u8 {
         Backend::Fentry => 0,
         Backend::RawTracepoint => 1,
         Backend::Kprobe => 2,
+        Backend::Watchpoint => 3,
     }
 }
 
@@ -161,7 +166,8 @@ where
         if self.choice.subject.function(probe).is_none() {
             return Verdict::Absent(Absence::NotHere("the replica has nothing like it"));
         }
-        let exists = backend == Backend::RawTracepoint || (self.exists)(probe);
+        let by_itself = matches!(backend, Backend::RawTracepoint | Backend::Watchpoint);
+        let exists = by_itself || (self.exists)(probe);
         if let (false, Presence::Some(on)) = (exists, probe.presence) {
             return Verdict::Absent(Absence::NotHere(on));
         }
@@ -196,12 +202,19 @@ where
 
     /// Why it need not be tried.
     fn unwanted(&self, probe: &Probe, backend: Backend) -> Option<Absence> {
+        if probe.is_of_watchpoints() && self.choice.watchpoints == 0 {
+            return Some(Absence::NotAsked("--watchpoints 0"));
+        }
+        if backend == Backend::Watchpoint {
+            return None;
+        }
         match self.choice.backend {
             Some(wanted) if wanted != backend => {
                 return Some(Absence::NotAsked(match wanted {
                     Backend::Fentry => "--backend fentry",
                     Backend::RawTracepoint => "--backend raw_tp",
                     Backend::Kprobe => "--backend kprobe",
+                    Backend::Watchpoint => "no functions",
                 }));
             }
             _ => {}
@@ -288,7 +301,7 @@ pub fn brief(reason: &str) -> &str {
 /// One line per back end that serves something: how much, and why it rather than the one before it.
 pub fn serving(verdicts: &[Verdict]) -> Vec<String> {
     let rows = || PROBES.iter().zip(verdicts);
-    [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe]
+    [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe, Backend::Watchpoint]
         .into_iter()
         .filter_map(|backend| {
             let attached = rows().filter(|(probe, verdict)| {

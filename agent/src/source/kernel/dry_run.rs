@@ -3,7 +3,7 @@
 
 use super::{
     Choice, KernelError, Sizes, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters,
-    kprobes::Kprobes, load, module::ModuleProbes, offsets, permitted_object,
+    kprobes::Kprobes, load, module::ModuleProbes, offsets, permitted_object, watch::Watchpoints,
 };
 use crate::host::Host;
 
@@ -38,9 +38,11 @@ pub fn dry_run(
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
     let constants = offsets::find(types.all(), choice.subject, ext4_types, symbols, version)?;
     counters::raise_memlock_limit();
-    let mut ebpf = load(object, &constants, SIZES)?;
+    let mut ebpf = load(object, &constants, SIZES, choice.watchpoints)?;
     let mut modules = ModuleProbes::new(object, &ebpf, &types)?;
     let mut kprobes = Kprobes::new(version);
-    let mut attacher = Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &types, &constants);
+    let mut watchpoints = Watchpoints::new(host, choice.watchpoints, constants.end_bio());
+    let mut attacher =
+        Attacher::new(&mut ebpf, &mut modules, &mut kprobes, &mut watchpoints, &types, &constants);
     Ok(attacher.try_each(choice))
 }

@@ -182,7 +182,7 @@ fn attach_type(hook: Hook) -> Option<AttachType> {
     match hook {
         Hook::Entry => Some(AttachType::Entry),
         Hook::Exit => Some(AttachType::Exit),
-        Hook::Tracepoint | Hook::Kprobe => None,
+        Hook::Tracepoint | Hook::Kprobe | Hook::Watchpoint => None,
     }
 }
 

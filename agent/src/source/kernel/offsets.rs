@@ -15,7 +15,6 @@ use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IO_END_SIZE};
 use super::{
     Subject,
     btf::{Btf, BtfError},
-    subject::FIELDS_OF_ITS_OWN,
     tracepoints,
     types::Ext4Types,
 };
@@ -224,17 +223,12 @@ pub(super) fn find(
     constants.words.push(("HARDIRQ_MASK", hardirq_mask));
     constants.words.push(("NMI_MASK", nmi_mask));
 
-    match subject {
-        Subject::Ext4 => {
-            constants.words.extend(tracepoints::variants(btf));
-            constants.find_of_some(btf, ext4, symbols);
-        }
-        Subject::Replica => {
-            for &(name, structure, member) in FIELDS_OF_ITS_OWN {
-                constants.words.push((name, offset(btf, structure, member)?));
-            }
-        }
+    if subject == Subject::Ext4 {
+        constants.words.extend(tracepoints::variants(btf));
+        constants.find_of_some(btf, ext4, symbols);
     }
+    // Without it the lock of a list is not told, nothing else is lost.
+    constants.words.push(("INODE_COMPLETED_LOCK", completed_lock(btf, subject).unwrap_or(0)));
 
     let function = subject.end_bio();
     let end_bio = symbols.address(function).ok_or(OffsetsError::EndBio { function })?;
@@ -247,6 +241,12 @@ pub(super) fn find(
 }
 
 impl Constants {
+    /// Address of the end of an io_end's bio.
+    pub(super) fn end_bio(&self) -> u64 {
+        let mut all = self.addresses.iter();
+        all.find(|(name, _)| *name == "EXT4_END_BIO").map_or(0, |(_, address)| *address)
+    }
+
     /// Without BTF of ext4: where its inode's fields are the programs learn (`probes/worker.rs`), and a
     /// function that nothing describes takes no tracing program.
     fn assume_ext4(&mut self, symbols: &Symbols) {
@@ -314,6 +314,16 @@ impl Constants {
         for program in programs {
             self.unusable.entry(program).or_insert_with(|| why.to_owned());
         }
+    }
+}
+
+/// How far the lock lies behind the inode that an io_end points to.
+fn completed_lock(btf: &Btf<'_>, subject: Subject) -> Option<u32> {
+    let (structure, member) = subject.completed_lock();
+    let lock = offset(btf, structure, member).ok()?;
+    match subject {
+        Subject::Ext4 => lock.checked_sub(offset(btf, structure, "vfs_inode").ok()?),
+        Subject::Replica => Some(lock),
     }
 }
 

@@ -57,10 +57,6 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("FILE_F_INODE", "replica_file", "f_inode"),
 ];
 
-/// The same of what has no like in ext4.
-pub(super) const FIELDS_OF_ITS_OWN: &[(&str, &str, &str)] =
-    &[("REPLICA_COMPLETED_LOCK", "replica_inode", "completed_lock")];
-
 /// The end of an io_end's bio, by whose address the programs tell such a bio.
 const END_BIO: &str = "ext4_end_bio";
 
@@ -90,6 +86,7 @@ impl Subject {
             (Subject::Ext4, _) => Some(probe.function),
             (Subject::Replica, _) if probe.is_of_fixture() => Some(probe.function),
             (Subject::Replica, Hook::Entry | Hook::Exit) => namesake(probe.function),
+            (Subject::Replica, Hook::Watchpoint) => Some(probe.function),
             (Subject::Replica, Hook::Tracepoint | Hook::Kprobe) => None,
         }
     }
@@ -103,6 +100,14 @@ impl Subject {
                 let found = FIELDS.iter().find(|(name, ..)| *name == constant);
                 found.map_or(member, |(_, structure, member)| (structure, member))
             }
+        }
+    }
+
+    /// The lock of an inode's list of finished io_ends.
+    pub(super) fn completed_lock(self) -> Member {
+        match self {
+            Subject::Ext4 => ("ext4_inode_info", "i_completed_io_lock"),
+            Subject::Replica => ("replica_inode", "completed_lock"),
         }
     }
 
@@ -153,7 +158,8 @@ mod tests {
             let declared = header.lines().any(|line| line.contains(&format!("{namesake}(")));
             assert!(declared, "{namesake}");
         }
-        for (_, structure, member) in FIELDS.iter().chain(FIELDS_OF_ITS_OWN) {
+        let (structure, member) = Subject::Replica.completed_lock();
+        for (_, structure, member) in FIELDS.iter().chain(&[("", structure, member)]) {
             let body = header.split_once(&format!("struct {structure} {{")).unwrap().1;
             let body = body.split("\n};").next().unwrap();
             let member = member.rsplit('.').next().unwrap();
@@ -164,8 +170,8 @@ mod tests {
     #[test]
     fn tracepoints_and_kprobes_are_not_put_on_the_replica() {
         for probe in PROBES {
-            let traced = matches!(probe.hook, Hook::Entry | Hook::Exit);
-            assert!(traced || Subject::Replica.function(probe).is_none(), "{}", probe.program);
+            let is_put = !matches!(probe.hook, Hook::Tracepoint | Hook::Kprobe);
+            assert!(is_put || Subject::Replica.function(probe).is_none(), "{}", probe.program);
             assert_eq!(Subject::Ext4.function(probe), Some(probe.function));
         }
     }

@@ -24,6 +24,7 @@ mod reload;
 mod replica;
 mod stop;
 mod undescribed;
+mod watch;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -126,6 +127,7 @@ cases! {
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     Agent "a_stop_under_load_drains_meanwhile", always, stop::under_load;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
+    Core "watchpoints_see_legal_writers_only", always, watch::legal_writers_only;
     Core "doctor_meets_full", always, doctor::meets_full;
     Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
@@ -149,6 +151,7 @@ cases! {
     Undescribed "without_btf_of_ext4_a_whole_life_is_seen", undescribed::only_without_btf_of_ext4, doctor::selftest;
     Undescribed "without_btf_of_ext4_the_module_is_let_go", undescribed::only_without_btf_of_ext4, module_life::follows_the_mounts_without_btf;
     Crimes "every_crime_is_found_or_named_and_nothing_else", always, crimes::found_or_named;
+    Crimes "a_stranger_is_caught_writing", always, watch::stranger_is_caught;
     Crimes "a_crime_that_kills_a_task_is_told_and_on_disk", always, crimes::deadly::told_and_on_disk;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;

@@ -30,9 +30,9 @@ fn refusing(backends: &[Backend], choice: Choice) -> (Vec<Verdict>, Vec<&'static
 fn where_fentry_is_taken_nothing_else_is_tried() {
     let (verdicts, tried) = refusing(&[], Choice::default());
     for (probe, verdict) in PROBES.iter().zip(&verdicts) {
-        let fentry = probe.hook.backend() == Backend::Fentry;
-        assert_eq!(*verdict == Verdict::Attached, fentry, "{}", probe.program);
-        assert_eq!(tried.contains(&probe.program), fentry);
+        let first = matches!(probe.hook.backend(), Backend::Fentry | Backend::Watchpoint);
+        assert_eq!(*verdict == Verdict::Attached, first, "{}", probe.program);
+        assert_eq!(tried.contains(&probe.program), first);
     }
     assert!(lost(&verdicts).is_empty());
 }
@@ -55,7 +55,8 @@ fn births_come_last_and_ends_before_begins() {
 #[test]
 fn a_back_end_refused_for_one_reason_is_not_tried_to_its_end() {
     let (verdicts, tried) = refusing(&[Backend::Fentry, Backend::Kprobe], Choice::default());
-    let fentry = |name: &&&str| !name.starts_with("tp_") && !name.starts_with("kprobe_");
+    let others = ["tp_", "kprobe_", "watch_"];
+    let fentry = |name: &&&str| !others.iter().any(|begin| name.starts_with(begin));
     assert_eq!(tried.iter().filter(fentry).count(), REFUSALS_MAX);
     let birth = verdict(&verdicts, "ext4_init_io_end_exit");
     let Verdict::Absent(absence) = birth else { panic!("{birth:?}") };
@@ -98,6 +99,7 @@ fn a_forced_back_end_is_the_only_one_and_the_rest_is_lost() {
     let choice = Choice {
         backend: Some(Backend::RawTracepoint),
         slab_tracepoints: false,
+        watchpoints: 0,
         ..Choice::default()
     };
     let (verdicts, tried) = refusing(&[], choice);

@@ -12,7 +12,7 @@
 
 pub(crate) mod deadly;
 mod join;
-mod kernel_log;
+pub(super) mod kernel_log;
 
 use std::{
     fs,
@@ -72,11 +72,15 @@ const fn missed(crime: &'static str, why: &'static str) -> Row {
 /// Crimes that come with more than their own rule, or that their rule may miss.
 const ROWS: &[Row] = &[
     // Released unconverted, so with its handle.
-    row("flag_lost", &["leaked_handle"]),
+    row("flag_lost", &["leaked_handle", "unlocked_flag_write"]),
+    // Where a watchpoint sees who sets it.
+    row("flag_unknown", &["unlocked_flag_write"]),
     // A bio holds a reference, and its worker converts it again.
     row("convert_in_irq", &["bad_reference", "double_process"]),
-    // Its worker finds it on the list and converts it again.
-    row("claim_listed", &["double_process"]),
+    // Its worker finds it on the list and converts it again; where it has a watchpoint, the claimer's store.
+    row("claim_listed", &["double_process", "unlocked_flag_write"]),
+    // Likewise, the claimer's store while a reference is held.
+    row("claimed_with_count", &["unlocked_flag_write"]),
     // The reference of a bio that is out, which then ends and releases it again.
     row("put_early", &["missing_bio", "release_twice"]),
     // It never had a bi_end_io.
@@ -85,14 +89,15 @@ const ROWS: &[Row] = &[
     row("failed_lost", &["unlocked_flag_write", "convert_after_failed_write"]),
     // Who sets FAILED ends no bio that failed, and converts it before its worker claims it.
     row("convert_failed", &["unlocked_flag_write", "double_process"]),
-    missed(
-        "listed_silently",
-        "a count of 0 with references left is taken for a put that was missed",
-    ),
+    Row {
+        crime: "listed_silently",
+        beside: &["unlocked_flag_write"],
+        missed: Some("a count of 0 with references left is taken for a put that was missed"),
+    },
     missed("extra_put", "a reference that was taken unseen is taken for a bio's"),
     missed("flag_cleared", "its worker dies before a probe looks: `stuck` tells"),
-    missed("flag_rewritten", "no snapshot differs: a watchpoint's"),
-    missed("flag_released", "no snapshot is taken after the release: a watchpoint's"),
+    missed("flag_rewritten", "no snapshot differs: only where it has a watchpoint"),
+    missed("flag_released", "after its release the memory is anybody's"),
 ];
 
 /// The cores see most crimes: a finding of theirs is never one too many.
@@ -155,13 +160,13 @@ fn crimes() -> Result<Vec<(String, String)>> {
     Ok(crimes)
 }
 
-fn set(parameter: &str, value: &str) -> Result<()> {
+pub(super) fn set(parameter: &str, value: &str) -> Result<()> {
     fs::write(format!("{PARAMETERS}/{parameter}"), value)
         .with_context(|| format!("cannot set the saboteur's {parameter} to {value}"))
 }
 
 /// It refuses another crime while one is open.
-fn arm(crime: &str) -> Result<()> {
+pub(super) fn arm(crime: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         match set("crime", crime) {
@@ -173,7 +178,7 @@ fn arm(crime: &str) -> Result<()> {
 }
 
 /// Waits until the last crime is over.
-fn disarm() -> Result<()> {
+pub(super) fn disarm() -> Result<()> {
     set("count", "0")?;
     arm("flag_unknown")
 }

@@ -13,22 +13,22 @@ use anyhow::{Context as _, Result, bail};
 const RECORD_BYTES_MAX: usize = 8192;
 
 /// The kernel log from now on.
-pub(super) struct KernelLog {
+pub(in super::super) struct KernelLog {
     kmsg: File,
 }
 
 /// One line that the saboteur wrote before its act.
 #[derive(Clone, Debug)]
-pub(super) struct Committed {
-    pub(super) crime: String,
-    pub(super) io_end: u64,
-    pub(super) at_ns: u64,
+pub(in super::super) struct Committed {
+    pub(in super::super) crime: String,
+    pub(in super::super) io_end: u64,
+    pub(in super::super) at_ns: u64,
     /// The whole line.
-    pub(super) line: String,
+    pub(in super::super) line: String,
 }
 
 impl KernelLog {
-    pub(super) fn open() -> Result<Self> {
+    pub(in super::super) fn open() -> Result<Self> {
         let mut kmsg = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
@@ -39,7 +39,7 @@ impl KernelLog {
     }
 
     /// The crimes that were committed since the last call.
-    pub(super) fn crimes(&mut self) -> Result<Vec<Committed>> {
+    pub(in super::super) fn crimes(&mut self) -> Result<Vec<Committed>> {
         let mut crimes = Vec::new();
         let mut record = vec![0; RECORD_BYTES_MAX];
         loop {
