@@ -142,9 +142,11 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
     let (mut sum, mut total, mut diverged) = (Joined::default(), Tally::default(), 0);
     for seed in 1..=seeds {
         let Watched { tally, joined, summary } = watch(core, seed, runs)?;
-        let Joined { found, accused, over, of_newborns, masked, unlocked } = joined;
-        ensure!(found + over + masked >= tally.freed_in_use, "{joined:?} of {tally:?}");
+        let Joined { found, accused, over, of_newborns, reborn, masked, unlocked } = joined;
+        let told_of = found + over + reborn + masked;
+        ensure!(told_of >= tally.freed_in_use, "{joined:?} of {tally:?}");
         sum.masked += masked;
+        sum.reborn += reborn;
         sum.unlocked += unlocked;
         diverged += summary.diverged();
         total.requeues += tally.requeues;
@@ -167,6 +169,7 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
         ("accused", sum.accused),
         ("over_when_freed", sum.over),
         ("of_newborns", sum.of_newborns),
+        ("reborn_before_the_claim", sum.reborn),
         ("masked", sum.masked),
         ("requeues", total.requeues),
         ("diverged", diverged),

@@ -45,6 +45,7 @@ const OUTSIDE_OF_THE_LOCK: &str = "no run with requeue outside of the lock of";
 /// One incarnation, as far as the join needs it: places in the stream.
 #[derive(Clone, Copy, Debug, Default)]
 struct Life {
+    claimed: Option<usize>,
     convert_ended: Option<usize>,
     released: Option<usize>,
 }
@@ -66,6 +67,9 @@ pub(super) struct Joined {
     pub(super) over: u64,
     /// Breaches by the same conversion on who was born in the freed memory.
     pub(super) of_newborns: u64,
+    /// Races of which the claim came when the memory had been born again: it is the newborn's, as far as
+    /// anyone can see.
+    pub(super) reborn: u64,
     /// Races of which nothing was said because the object had diverged before, when it was put back.
     pub(super) masked: u64,
     /// Objects that were put back outside of the lock, as a rule found.
@@ -86,6 +90,11 @@ impl Told {
                 Body::Host { hash_key, .. } => told.key = AddressKey(hash_key),
                 Body::IoEndBirth { io_end, .. } => {
                     told.lives.insert((io_end.0, at.0), Life::default());
+                }
+                Body::Claim(seen) => {
+                    if let Some(life) = told.life(seen.io_end) {
+                        life.claimed.get_or_insert(place);
+                    }
                 }
                 Body::ConvertEnd { io_end, .. } => {
                     if let Some(life) = told.life(io_end) {
@@ -111,8 +120,17 @@ impl Told {
     /// The object's id as the agent says it, and its life.
     fn victim(&self, race: &Race) -> Option<(String, Life)> {
         let mut lives = self.lives.range((race.io_end, 0)..=(race.io_end, race.at.0));
-        let ((address, born), life) = lives.next_back()?;
-        Some((format!("{:016x}@{born}", self.key.hash(IoEndAddr(*address))), *life))
+        lives.next_back().map(|life| self.named(life))
+    }
+
+    /// The same of who was born in its memory.
+    fn heir(&self, race: &Race) -> Option<(String, Life)> {
+        let mut lives = self.lives.range((race.io_end, race.at.0 + 1)..=(race.io_end, u64::MAX));
+        lives.next().map(|life| self.named(life))
+    }
+
+    fn named(&self, ((address, born), life): (&(u64, u64), &Life)) -> (String, Life) {
+        (format!("{:016x}@{born}", self.key.hash(IoEndAddr(*address))), *life)
     }
 
     /// Joins: no race goes unfound, nothing is found that was no race.
@@ -134,12 +152,17 @@ impl Told {
                     joined.accused += u64::from(is_accused);
                 }
                 (false, _) if unlocked.contains(&&*id) => joined.masked += 1,
-                (false, Life { convert_ended: Some(end), released: Some(release) })
+                (false, Life { convert_ended: Some(end), released: Some(release), .. })
                     if end < release =>
                 {
                     joined.over += 1;
                 }
-                (false, life) => anyhow::bail!("missed: {race:?} of {id}, {life:?}"),
+                (false, Life { claimed: None, .. }) if self.heir_is_claimed(race) => {
+                    joined.reborn += 1;
+                }
+                (false, life) => {
+                    anyhow::bail!("missed: {race:?} of {id}, {life:?}, then {:?}", self.heir(race))
+                }
             }
         }
         let victims: Vec<_> = races.iter().filter_map(|race| Some(self.victim(race)?.0)).collect();
@@ -157,6 +180,13 @@ impl Told {
         let told = summary.diverged();
         ensure!(told >= joined.found, "{told} divergences for {joined:?}");
         Ok(joined)
+    }
+
+    /// Whether someone was born in the memory of a race's victim and claimed while the victim's conversion
+    /// could still be on its way.
+    fn heir_is_claimed(&self, race: &Race) -> bool {
+        let heir = self.heir(race);
+        heir.is_some_and(|(id, life)| life.claimed.is_some() && self.is_newborn(&id, &[*race]))
     }
 
     /// Whether that object was born where one had been freed in use a moment before.
