@@ -1,5 +1,5 @@
 //! The clocks, read here only: to stamp the agent's own records and to age what is in flight, and to say
-//! when a configuration was read.
+//! when a configuration was read and a finding was made.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,4 +19,10 @@ pub fn monotonic() -> Nanos {
 /// CLOCK_REALTIME since 1970, for people and for Prometheus; it can be stepped.
 pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// When a moment of [`monotonic`] was, by [`since_epoch`] now; wrong by as long as the host slept since.
+pub fn date(at: Nanos) -> Duration {
+    let age = Duration::from_nanos(monotonic().0.saturating_sub(at.0));
+    since_epoch().saturating_sub(age)
 }

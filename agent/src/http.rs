@@ -1,6 +1,6 @@
 //! The scrape endpoint: `/metrics`, `/healthz`, `/readyz` and an index at `/`.
 //!
-//! Plain HTTP/1, GET and HEAD. A scrape is encoded on the runtime's blocking threads; it never runs on
+//! Plain HTTP/1, GET and HEAD; OpenMetrics for who asks for it (`accept`). A scrape is encoded on the runtime's blocking threads; it never runs on
 //! the pipeline's thread and never waits for it. No request can make the server hold more than its
 //! bounds:
 //!
@@ -14,6 +14,8 @@
 //! a byte count per request, because `axum::serve` passes none of hyper's own settings on. What is
 //! past the connection limit waits in the listener's backlog, at most one time-out long.
 
+mod accept;
+
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -35,7 +37,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use self::accept::wants_openmetrics;
+use crate::clock;
+use crate::metrics::{Metrics, OPENMETRICS, TEXT};
 
 /// Connections at a time: some scrapers, a dashboard and probes of an orchestrator, with room.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -209,9 +213,17 @@ fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
         .with_state(endpoint)
 }
 
-async fn metrics(State(endpoint): State<Endpoint>) -> Response {
-    match tokio::task::spawn_blocking(move || endpoint.metrics.encode()).await {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+async fn metrics(State(endpoint): State<Endpoint>, headers: HeaderMap) -> Response {
+    let open = wants_openmetrics(&headers);
+    let encode = move || match open {
+        true => endpoint.metrics.encode_openmetrics(&clock::date),
+        false => endpoint.metrics.encode(),
+    };
+    let kind = if open { OPENMETRICS } else { TEXT };
+    match tokio::task::spawn_blocking(encode).await {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response()
+        }
         Err(error) => {
             let reason = format!("cannot encode the metrics: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()

@@ -1,21 +1,24 @@
 //! The agent's metrics: a cheap handle, written by the pipeline and read by the scrape.
 //!
 //! ```text
-//!  METRICS (table) ──► Families ──► registry ──► encode() ──► GET /metrics
-//!                          ▲
-//!  pipeline ──► Metrics, DeviceMetrics (handles resolved once)
+//!  METRICS (table) ──► Families ──► registry ──┬► text ────────┬► GET /metrics
+//!                          ▲                   └► openmetrics ─┘
+//!  pipeline ──► Metrics, DeviceMetrics             ▲
+//!                  └─ the latest finding ──► Exemplars
 //! ```
 //!
 //! Invariants: every metric is a row of [`METRICS`]; every label is bounded; a metric that nothing on
 //! this host observes is absent, never zero (see [`Metrics::observing`]). A handle on the hot path is
-//! a few relaxed atomic additions; `encode` runs on the caller's thread and never blocks a counter.
+//! a few relaxed atomic additions; encoding runs on the caller's thread and never blocks a counter.
 //! Times come in as [`Nanos`] and leave as seconds.
 
 mod device;
+mod exemplars;
 mod families;
 mod info;
 pub mod labels;
 mod octaves;
+mod openmetrics;
 mod process;
 pub mod reference;
 mod state;
@@ -34,6 +37,7 @@ use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, Registry};
 
 pub use self::device::DeviceMetrics;
 use self::device::{Armed, DeviceFamilies};
+pub use self::exemplars::Date;
 use self::families::Families;
 use self::info::Info;
 use self::labels::{
@@ -46,7 +50,9 @@ pub use self::table::{METRICS, Scope};
 use crate::event::{DevId, Nanos, ProbeId};
 
 /// Content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Content type of [`Metrics::encode_openmetrics`].
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -248,10 +254,16 @@ impl Metrics {
         }
     }
 
-    /// The scrape, in the text format 0.0.4 of [`CONTENT_TYPE`]. Takes some milliseconds on a host
+    /// The scrape, in the text format 0.0.4 of [`TEXT`]. Takes some milliseconds on a host
     /// with many devices: never call it from the pipeline.
     pub fn encode(&self) -> String {
         text::encode(&self.gather())
+    }
+
+    /// The same in the format of [`OPENMETRICS`], violations with the finding that they counted last; `date`
+    /// says when a moment was.
+    pub fn encode_openmetrics(&self, date: Date<'_>) -> String {
+        openmetrics::encode(&self.gather(), self.0.device_families.exemplars(), date)
     }
 
     fn gather(&self) -> Vec<MetricFamily> {

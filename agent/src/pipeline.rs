@@ -325,12 +325,13 @@ impl Pipeline {
     fn confirm(&mut self, verdict: &Verdict) {
         let dev = Finding::device_of(verdict);
         let name = dev.and_then(|dev| self.device_names.get(&dev)).map(ToString::to_string);
-        self.meter.violation(dev, verdict);
-        if self.findings.len() == limits::FINDINGS_MAX {
-            self.findings_left_out += 1;
-            return;
+        let is_kept = self.findings.len() < limits::FINDINGS_MAX;
+        let finding = is_kept.then(|| Finding::new(verdict, self.key, name.as_deref()));
+        self.meter.violation(dev, verdict, finding.as_ref());
+        match finding {
+            Some(finding) => self.findings.push(finding),
+            None => self.findings_left_out += 1,
         }
-        self.findings.push(Finding::new(verdict, self.key, name.as_deref()));
     }
 
     fn name_device(&mut self, dev: DevId, name: Name<32>) {

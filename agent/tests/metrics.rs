@@ -129,7 +129,9 @@ fn script(metrics: &Metrics) {
     vda1.fsync_error(-5);
     vda1.direct_io(Nanos(65_000_000_000));
     vda1.direct_io_error(-28);
-    vda1.violation("double_process", "certain");
+    let finding = ("00f1a5c0ffee0042", Nanos(7_250_000_000));
+    vda1.violation("double_process", "certain", Some(("the one before", Nanos(1))));
+    vda1.violation("double_process", "certain", Some(finding));
     metrics.suppressed("double_process", "loss", 2);
     metrics.events_lost("kernel", "ring_full", 7);
     metrics.swept("open_fsyncs", 2);
@@ -152,9 +154,9 @@ fn io_ends(metrics: &Metrics, device: &DeviceMetrics) {
     metrics.set_in_flight("claimed", 0, None);
 }
 
-/// A directory with a `/proc` whose numbers never change.
-fn proc_root() -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics-root");
+/// A directory of that test's own with a `/proc` whose numbers never change.
+fn proc_root(test: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-root-{test}"));
     let stat = "1 (endiod) S 1 1 1 0 -1 0 9 0 0 0 150 50 0 0 20 0 4 0 250 1 2\n";
     for (path, text) in [
         ("proc/stat", "cpu  1 2 3 4\nbtime 1700000000\n"),
@@ -174,9 +176,39 @@ fn proc_root() -> PathBuf {
 #[test]
 fn scrape_of_a_script_is_golden() {
     let metrics = new_metrics();
-    metrics.watch_process(&proc_root()).expect("once");
+    metrics.watch_process(&proc_root("text")).expect("once");
     script(&metrics);
     check_file("tests/data/metrics/golden.prom", &metrics.encode());
+}
+
+/// When a moment of the script was.
+fn date(at: Nanos) -> Duration {
+    Duration::from_secs(1_700_000_000) + Duration::from_nanos(at.0)
+}
+
+#[test]
+fn openmetrics_of_a_script_is_golden_and_an_exemplar_keeps_its_first_date() {
+    let metrics = new_metrics();
+    metrics.watch_process(&proc_root("openmetrics")).expect("once");
+    script(&metrics);
+    let text = metrics.encode_openmetrics(&date);
+    check_file("tests/data/metrics/golden.openmetrics", &text);
+    assert_eq!(text, metrics.encode_openmetrics(&|_| Duration::ZERO));
+}
+
+#[test]
+fn openmetrics_says_what_the_text_says() {
+    let metrics = new_metrics();
+    script(&metrics);
+    let samples = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let lines = lines.map(|line| line.split(" # ").next().unwrap_or_default());
+        // Whole bounds are written otherwise.
+        lines.map(|line| line.replace(".0\"", "\"")).collect()
+    };
+    let text = samples(&metrics.encode());
+    assert!(text.len() > 100);
+    assert_eq!(text, samples(&metrics.encode_openmetrics(&date)));
 }
 
 /// An endpoint on a free port, stopped when dropped.
@@ -229,8 +261,13 @@ impl Server {
 
     /// The whole answer to a request on a connection of its own.
     fn ask(&self, method: &str, path: &str) -> String {
+        self.ask_with(method, path, "")
+    }
+
+    /// The same, with a line more in the head.
+    fn ask_with(&self, method: &str, path: &str, line: &str) -> String {
         let mut stream = self.connect();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n{line}Connection: close\r\n\r\n")
             .expect("the server reads");
         answer(&mut stream)
     }
@@ -272,6 +309,19 @@ fn metrics_answers_get_and_head_only() {
     assert!(server.ask("GET", "/nothing").starts_with("HTTP/1.1 404 "));
     let index = server.ask("GET", "/");
     assert!(index.contains("href=\"/metrics\"") && index.contains("endiod 0.1.0"), "{index}");
+}
+
+#[test]
+fn openmetrics_is_for_who_asks_for_it() {
+    let server = Server::start(Duration::from_secs(60));
+    let asked = "Accept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.3\r\n";
+    let answer = server.ask_with("GET", "/metrics", asked);
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.contains(kind) && answer.contains("vary: accept\r\n"), "{answer}");
+    assert!(answer.ends_with("\n# EOF\n"), "{answer}");
+    let text = server.ask_with("GET", "/metrics", "Accept: */*\r\n");
+    assert!(text.contains("content-type: text/plain; version=0.0.4"), "{text}");
+    assert!(text.contains("vary: accept\r\n") && !text.contains("# EOF"), "{text}");
 }
 
 #[test]

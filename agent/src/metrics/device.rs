@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec};
 
+use super::exemplars::Exemplars;
 use super::families::Families;
 use super::labels::{
     CONFIDENCES, ERRNO_NAMES, FSYNC_OPS, FSYNC_PHASES, IO_END_PHASES, IoEndPhase, Names,
     errno_index, listed,
 };
 use super::octaves::{Octaves, OctavesVec};
+use super::openmetrics::VIOLATIONS;
 use crate::event::{FsyncPhase, FsyncRange, Nanos};
 
 /// The families that have a device label.
@@ -29,6 +31,7 @@ pub(super) struct DeviceFamilies {
     fsync_phases: OctavesVec,
     fsync_errors: IntCounterVec,
     violations: IntCounterVec,
+    exemplars: Exemplars,
 }
 
 impl DeviceFamilies {
@@ -43,7 +46,8 @@ impl DeviceFamilies {
             fsync: families.histogram("endiod_fsync_duration_seconds"),
             fsync_phases: families.histogram("endiod_fsync_phase_duration_seconds"),
             fsync_errors: families.counter("endiod_fsync_errors_total"),
-            violations: families.counter("endiod_violations_total"),
+            violations: families.counter(VIOLATIONS),
+            exemplars: Exemplars::default(),
         }
     }
 
@@ -68,7 +72,12 @@ impl DeviceFamilies {
             fsync_phases: octaves(&self.fsync_phases, FSYNC_PHASES),
             fsync_errors: errors(&self.fsync_errors),
             violations: self.violations.clone(),
+            exemplars: self.exemplars.clone(),
         }))
+    }
+
+    pub(super) fn exemplars(&self) -> &Exemplars {
+        &self.exemplars
     }
 
     /// Makes the violations of an armed rule start at 0 for a device, so that the first one counts as
@@ -100,6 +109,7 @@ struct Series {
     fsync_phases: Box<[Arc<Octaves>]>,
     fsync_errors: Box<[IntCounter]>,
     violations: IntCounterVec,
+    exemplars: Exemplars,
 }
 
 /// Handle on the series of one device; a clone counts into the same series.
@@ -161,11 +171,20 @@ impl DeviceMetrics {
     }
 
     /// The protocol was broken on this device. `rule` is one of `Names::rules`; `confidence` is
-    /// `certain` or `likely`.
-    pub fn violation(&self, rule: &'static str, confidence: &'static str) {
-        let rule = listed(self.0.names.rules, rule);
-        let confidence = listed(CONFIDENCES, confidence);
-        self.0.violations.with_label_values(&[self.label(), rule, confidence]).inc();
+    /// `certain`, `likely` or `symptom`; `finding` is the id of the finding that says so, if one is kept,
+    /// and when it was.
+    pub fn violation(
+        &self,
+        rule: &'static str,
+        confidence: &'static str,
+        finding: Option<(&str, Nanos)>,
+    ) {
+        let series =
+            [self.label(), listed(self.0.names.rules, rule), listed(CONFIDENCES, confidence)];
+        self.0.violations.with_label_values(&series).inc();
+        if let Some((finding_id, at)) = finding {
+            self.0.exemplars.set(series, finding_id, at);
+        }
     }
 }
 

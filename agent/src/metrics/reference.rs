@@ -26,7 +26,13 @@ pub fn page() -> String {
         "# Metrics\n\n\
          Generated from `METRICS` in `agent/src/metrics/table.rs`. Regenerate with \
          `ENDIOD_BLESS=1 cargo test --test metrics`.\n\n\
-         - The format is Prometheus text 0.0.4, at `/metrics`.\n\
+         - At `/metrics`, as Prometheus text 0.0.4, or as OpenMetrics 1.0.0 to a request whose `Accept` \
+         names `application/openmetrics-text` (version 1.0.0 or 0.0.1) and wants it no less than text, \
+         which every Prometheus does.\n\
+         - In OpenMetrics a series of `endiod_violations_total` has an exemplar: `finding_id`, the `id` of \
+         the latest finding that it counted, and when that was. Prometheus keeps it if it runs with \
+         `--enable-feature=exemplar-storage`. Names and values are those of the text, but for whole upper \
+         bounds: `le=\"1.0\"` instead of `le=\"1\"`. When a series was created is not told.\n\
          - A metric is absent while nothing on this host can observe it: a zero always means that \
          something was watched and did not happen.\n\
          - Counters of errors and violations start at 0 for every label value that can occur, so \

@@ -63,7 +63,7 @@ fn armed_rule_starts_at_zero_for_devices_before_and_after() {
     }
     assert!(!text.contains("confidence=\"certain\""), "nobody can be that sure");
     assert!(!text.contains("double_process"), "a rule that is not armed is absent");
-    metrics.unknown_device().violation("stuck", "symptom");
+    metrics.unknown_device().violation("stuck", "symptom", None);
     let line = "{confidence=\"symptom\",device=\"~unknown\",rule=\"stuck\"} 1\n";
     assert!(metrics.encode().contains(line));
 }

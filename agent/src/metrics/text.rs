@@ -37,20 +37,24 @@ fn encode_family(text: &mut String, family: &MetricFamily) {
         labels.clear();
         push_labels(&mut labels, metric.get_label());
         match family.get_field_type() {
-            MetricType::COUNTER => sample(text, name, &labels, metric.get_counter().get_value()),
-            MetricType::GAUGE => sample(text, name, &labels, metric.get_gauge().get_value()),
+            MetricType::COUNTER => {
+                sample(text, name, &labels, metric.get_counter().get_value(), None);
+            }
+            MetricType::GAUGE => {
+                sample(text, name, &labels, metric.get_gauge().get_value(), None);
+            }
             _ => histogram(text, name, &labels, &bounds, metric.get_histogram()),
         }
     }
 }
 
 /// The upper bounds that all histograms of a family share, as text.
-fn bounds(family: &MetricFamily) -> Vec<String> {
+pub(super) fn bounds(family: &MetricFamily) -> Vec<String> {
     let buckets = family.get_metric().first().map(|metric| metric.get_histogram().get_bucket());
     buckets.unwrap_or_default().iter().map(|bucket| bucket.upper_bound().to_string()).collect()
 }
 
-fn histogram(
+pub(super) fn histogram(
     text: &mut String,
     name: &str,
     labels: &str,
@@ -73,7 +77,14 @@ fn histogram(
     push_number(text, &count);
 }
 
-fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
+/// One line; `exemplar` is what stands behind the value.
+pub(super) fn sample(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    value: f64,
+    exemplar: Option<&str>,
+) {
     if labels.is_empty() {
         push(text, &[name, " "]);
     } else {
@@ -81,20 +92,21 @@ fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
     }
     #[expect(clippy::cast_possible_truncation, reason = "compared with the original")]
     let whole = value as i32;
-    if f64::from(whole) == value { push_number(text, &whole) } else { push_number(text, &value) }
+    let number: &dyn std::fmt::Display = if f64::from(whole) == value { &whole } else { &value };
+    writeln!(text, "{number}{}", exemplar.unwrap_or_default()).expect("a string takes all text");
 }
 
 fn push_number(text: &mut String, number: &dyn std::fmt::Display) {
     writeln!(text, "{number}").expect("a string takes all text");
 }
 
-fn push(text: &mut String, parts: &[&str]) {
+pub(super) fn push(text: &mut String, parts: &[&str]) {
     for part in parts {
         text.push_str(part);
     }
 }
 
-fn push_labels(text: &mut String, labels: &[LabelPair]) {
+pub(super) fn push_labels(text: &mut String, labels: &[LabelPair]) {
     for (index, label) in labels.iter().enumerate() {
         push(text, &[if index == 0 { "" } else { "," }, label.name(), "=\""]);
         push_escaped(text, label.value(), true);
@@ -103,7 +115,7 @@ fn push_labels(text: &mut String, labels: &[LabelPair]) {
 }
 
 /// `\` and line feed are escaped everywhere, `"` in label values.
-fn push_escaped(text: &mut String, value: &str, quoted: bool) {
+pub(super) fn push_escaped(text: &mut String, value: &str, quoted: bool) {
     for part in value.split_inclusive(['\\', '\n', '"']) {
         match part.as_bytes().last() {
             Some(b'\\') => push(text, &[part, "\\"]),

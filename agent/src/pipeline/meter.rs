@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     detect::{Detectors, Lack, Rule, Suppressed, Tally, Verdict},
     event::{DevId, FsyncPhase, InodeId, Nanos, ProbeId, WatchTotals},
+    finding::Finding,
     lifecycle::{
         Act, DirectIoDone, FsyncDone, IoEnd, IoEndStep, Lifecycle, Move, Phases, State, Step, Table,
     },
@@ -182,8 +183,16 @@ impl Meter {
         }
     }
 
-    pub(super) fn violation(&mut self, dev: Option<DevId>, verdict: &Verdict) {
-        self.device(dev).violation(verdict.rule.label(), verdict.confidence.label());
+    /// `finding` is the one that is kept of the verdict.
+    pub(super) fn violation(
+        &mut self,
+        dev: Option<DevId>,
+        verdict: &Verdict,
+        finding: Option<&Finding>,
+    ) {
+        let Verdict { rule, confidence, stamp, .. } = verdict;
+        let finding = finding.map(|finding| (&*finding.id, stamp.at));
+        self.device(dev).violation(rule.label(), confidence.label(), finding);
     }
 
     /// Gauges and table losses, once a second.
