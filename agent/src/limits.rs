@@ -62,7 +62,7 @@ limits! {
     HELD_MAX, "held_max" = 256, "Candidates of one second; a kernel that breaks more often is found by the first ones.", "endiod_violations_suppressed_total{reason=queue_full}";
     GHOSTS_PER_TICK_MAX, "ghosts_per_tick_max" = 64, "Each costs a walk of the table; a loss leaves a few, and the rest go at the next seconds.", "lost of the summary";
     FINDINGS_MAX, "findings_max" = 256, "Findings of a run that are kept whole; a kernel that breaks more often is understood from the first ones.", "findings_repeated of the summary";
-    DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "none: their series are ~unknown";
+    DEVICE_NAMES_MAX, "device_names_max" = 1_024, "Devices whose ext4 was seen; four times the devices that are listed.", "none: their series are ~other";
     TRACE_BLOCK_BYTES_MAX, "trace_block_bytes_max" = 262_144, "Bytes of records in one block of a recording; what a reader holds at once; four times as many compress 5 % better.", "none: the writer begins another block, the reader refuses";
     TRACE_INDEX_MAX, "trace_index_max" = 16_384, "Entries of a recording's index, 384 KiB; beyond it each entry covers twice as many blocks.", "none: the index gets coarser";
     PREAMBLE_RECORDS_MAX, "preamble_records_max" = 8_192, "What a slice must begin with: 1,024 devices, 1,024 CPUs' totals, two records per probe, the symbols in use.", "none: what found no room is missing at the head of a slice";

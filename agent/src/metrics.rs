@@ -216,6 +216,11 @@ impl Metrics {
         self.resolve(&mut self.devices(), UNKNOWN_DEVICE)
     }
 
+    /// The series that every device beyond the bound shares.
+    pub fn other_devices(&self) -> DeviceMetrics {
+        self.resolve(&mut self.devices(), OTHER_DEVICES)
+    }
+
     /// A record of the kind with this index in `Names::event_kinds` was decoded.
     pub fn event(&self, kind_index: usize) {
         match self.0.events.get(kind_index) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a failure is a message, not an outage")]
 
+#[path = "pipeline/cardinality.rs"]
+mod cardinality;
 #[path = "pipeline/layout.rs"]
 mod layout;
 #[path = "pipeline/recorder.rs"]

@@ -37,6 +37,8 @@ pub(super) struct Durations {
 pub(super) struct Meter {
     metrics: Metrics,
     unknown: DeviceMetrics,
+    /// Those beyond the bound of `devices`, once there are any.
+    others: Option<DeviceMetrics>,
     devices: BTreeMap<DevId, DeviceMetrics>,
     pub(super) durations: Durations,
     pub(super) ranges: u64,
@@ -57,6 +59,7 @@ impl Meter {
         Meter {
             unknown: metrics.unknown_device(),
             metrics,
+            others: None,
             devices: BTreeMap::new(),
             durations: Durations::default(),
             ranges: 0,
@@ -74,16 +77,23 @@ impl Meter {
     }
 
     pub(super) fn name_device(&mut self, dev: DevId, name: &str) {
-        self.devices.insert(dev, self.metrics.device(dev, Some(name)));
+        if self.has_room_for(dev) {
+            self.devices.insert(dev, self.metrics.device(dev, Some(name)));
+        }
     }
 
     fn device(&mut self, dev: Option<DevId>) -> &DeviceMetrics {
         let Some(dev) = dev else { return &self.unknown };
-        if !self.devices.contains_key(&dev) && self.devices.len() == limits::DEVICE_NAMES_MAX {
-            return &self.unknown;
-        }
+        let has_room = self.has_room_for(dev);
         let metrics = &self.metrics;
+        if !has_room {
+            return self.others.get_or_insert_with(|| metrics.other_devices());
+        }
         self.devices.entry(dev).or_insert_with(|| metrics.device(dev, None))
+    }
+
+    fn has_room_for(&self, dev: DevId) -> bool {
+        self.devices.len() < limits::DEVICE_NAMES_MAX || self.devices.contains_key(&dev)
     }
 
     fn device_of(&mut self, inode: Option<InodeId>) -> &DeviceMetrics {

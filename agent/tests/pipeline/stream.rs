@@ -22,6 +22,9 @@ pub(crate) struct Stream {
     pub(crate) recorder: Recorder,
     /// Time of the next event, nanoseconds.
     pub(crate) now_ns: u64,
+    /// Where the next io_end, fsync or direct write is.
+    pub(crate) dev: u32,
+    pub(crate) ino: u64,
 }
 
 impl Stream {
@@ -70,6 +73,8 @@ impl Stream {
             records: Vec::new(),
             recorder: Recorder::new(recorder_bytes),
             now_ns: endiod::clock::monotonic().0,
+            dev: 1,
+            ino: 5,
         };
         stream.own(|own, deliver| own.host(1, release, 7, deliver));
         for (key, value) in config {
@@ -117,8 +122,46 @@ impl Stream {
 
     /// An io_end is born.
     pub(crate) fn birth(&mut self, io_end: u64) {
-        let (dev, valid) = (1, valid::INODE);
-        self.event(|header| wire::IoEndBirth { header, io_end, inode: INODE, ino: 5, dev, valid });
+        let (dev, ino, valid) = (self.dev, self.ino, valid::INODE);
+        self.event(|header| wire::IoEndBirth { header, io_end, inode: INODE, ino, dev, valid });
+    }
+
+    /// An fsync of the whole file, which fails.
+    pub(crate) fn fsync(&mut self) {
+        let (dev, ino, end) = (self.dev, self.ino, i64::MAX);
+        let (inode, start, datasync, valid, phases_followed) = (INODE, 0, 0, valid::INODE, 1);
+        self.event(|header| wire::FsyncBegin {
+            header,
+            inode,
+            ino,
+            start,
+            end,
+            dev,
+            datasync,
+            valid,
+            phases_followed,
+        });
+        self.event(|header| wire::FsyncEnd { header, ret: -5 });
+    }
+
+    /// A direct write, which completes before it returns.
+    pub(crate) fn direct_write(&mut self, iocb: u64) {
+        let (dev, ino, inode, valid) = (self.dev, self.ino, INODE, valid::INODE);
+        let (pos, bytes) = (0, 4096);
+        self.event(|header| wire::DirectIoBegin {
+            header,
+            iocb,
+            inode,
+            ino,
+            pos,
+            bytes,
+            dev,
+            valid,
+        });
+        let (bytes, error, flags, ret) = (4096, 0, 0, 4096);
+        self.event(|header| wire::DirectIoCompleteBegin { header, iocb, bytes, error, flags });
+        self.event(|header| wire::DirectIoCompleteEnd { header, iocb, ret });
+        self.event(|header| wire::DirectIoReturn { header, iocb, ret });
     }
 
     /// An io_end without bios: born, put once, released.
