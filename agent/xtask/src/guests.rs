@@ -7,9 +7,12 @@
 //! kernel before the completion path was rewritten in 6.15, and on the newest. Kernels that refuse
 //! programs or keep them from running are made of 6.1, which does not count what kprobes miss, and of
 //! 6.18, which does. Crimes and the core of 2012 come as modules of our own, each in a guest of its own:
-//! they leave warnings, and a task that hangs.
+//! they leave warnings, and a task that hangs. What Prometheus makes of the metrics does not hang on the
+//! kernel: one guest runs it, with a module of ours for it to have something to tell.
 
 use std::time::Duration;
+
+use crate::setup::{FIO, PROMETHEUS, Set};
 
 /// One boot of a kernel.
 #[derive(Debug)]
@@ -27,25 +30,34 @@ pub(crate) struct GuestRun {
 }
 
 /// What a guest's cases need beside the agent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Fixture {
     /// A module of our own, loaded when the guest boots.
     Loaded(&'static str),
     /// The same in /in, for the cases to load.
     AtHand(&'static str),
-    /// fio, in /in.
-    Fio,
+    /// Programs of Debian, in /in.
+    Programs(&'static Set),
+    /// The dashboards and rules in /in, and the panels' queries.
+    Dashboards,
 }
 
 impl GuestRun {
-    /// What its cases need, if anything.
-    pub(crate) fn fixture(&self) -> Option<Fixture> {
-        self.suites.split(',').find_map(|suite| match suite {
-            "crimes" => Some(Fixture::Loaded("saboteur")),
-            "replica" => Some(Fixture::AtHand("replica")),
-            MIXES => Some(Fixture::Fio),
-            _ => None,
-        })
+    /// What its cases need.
+    pub(crate) fn fixtures(&self) -> Vec<Fixture> {
+        let fixtures = self.suites.split(',').flat_map(|suite| match suite {
+            "crimes" => &[Fixture::Loaded("saboteur")][..],
+            "replica" => &[Fixture::AtHand("replica")],
+            "scrape" => &[
+                Fixture::Loaded("saboteur"),
+                Fixture::Programs(&FIO),
+                Fixture::Programs(&PROMETHEUS),
+                Fixture::Dashboards,
+            ],
+            MIXES => &[Fixture::Programs(&FIO)],
+            _ => &[],
+        });
+        fixtures.copied().collect()
     }
 }
 
@@ -77,6 +89,7 @@ pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.1", "replica", "replica", 2, 240),
     guest("6.1", "crimes", "crimes", 2, 240),
     guest("6.1", MIXES, MIXES, 2, 240),
+    guest("6.1", "scrape", "scrape", 2, 240),
     guest("latest", "", "core,agent", 2, 480),
     guest("latest", "mounts", "mounts", 2, 480),
     guest("latest", MIXES, MIXES, 2, 240),

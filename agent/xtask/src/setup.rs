@@ -6,14 +6,14 @@
 //! link with, is installed as root or else named in the error.
 
 mod arm64;
-mod fio;
+mod debian;
 mod fixtures;
 mod guest;
 mod headers;
 mod kernel;
 mod layout;
 mod linker;
-mod prometheus;
+mod openmetrics;
 mod qemu;
 mod toolbox;
 mod toolchain;
@@ -28,12 +28,12 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
     arm64::{Arm64, TARGET},
-    fio::fio,
+    debian::{FIO, PROMETHEUS, Set, programs as programs_of_debian, promtool},
     fixtures::{FIXTURES, FixtureFiles},
     guest::GuestFiles,
     headers::Headers,
     kernel::KernelFiles,
-    prometheus::promtool,
+    openmetrics::python,
     qemu::QemuFiles,
 };
 use crate::{
@@ -76,6 +76,7 @@ pub(crate) fn main(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> 
     }
     if args.only == SetupPart::All {
         promtool(workspace)?;
+        python(workspace)?;
     }
     eprintln!("setup: everything is in {}", workspace.store().display());
     Ok(ExitCode::SUCCESS)

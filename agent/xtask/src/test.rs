@@ -8,7 +8,9 @@ mod lanes;
 mod left_behind;
 mod matrix;
 mod native;
+mod openmetrics;
 mod page;
+mod panels;
 mod perfetto;
 mod truth;
 
@@ -41,6 +43,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         host.add(without_programs(workspace));
         host.add(perfetto::check(workspace));
         host.add(dashboards::check(workspace));
+        host.add(openmetrics::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();

@@ -22,6 +22,7 @@ mod record;
 mod refused;
 mod reload;
 mod replica;
+mod scrape;
 mod stop;
 mod undescribed;
 mod watch;
@@ -49,6 +50,8 @@ pub(crate) enum Suite {
     Undescribed,
     /// Crimes of the saboteur, which the harness loads, against what the agent finds.
     Crimes,
+    /// Prometheus and the dashboards in /in, and the saboteur, which the harness loads.
+    Scrape,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// The fixture module `replica` in /in: the completion core of 2012. The last case hangs for ever.
@@ -153,6 +156,7 @@ cases! {
     Crimes "every_crime_is_found_or_named_and_nothing_else", always, crimes::found_or_named;
     Crimes "a_stranger_is_caught_writing", always, watch::stranger_is_caught;
     Crimes "a_crime_that_kills_a_task_is_told_and_on_disk", always, crimes::deadly::told_and_on_disk;
+    Scrape "prometheus_has_what_dashboards_and_alerts_promise", always, scrape::as_a_fleet_does;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

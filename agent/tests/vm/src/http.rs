@@ -7,10 +7,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// Status code and body of a GET.
+/// Status code and body of a GET. HTTP/1.0: the answer comes in one piece and ends with the connection.
 pub(crate) fn get(addr: SocketAddr, path: &str) -> Result<(u16, String)> {
+    get_as(addr, path, "*/*")
+}
+
+/// The same of that media type.
+pub(crate) fn get_as(addr: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(addr).with_context(|| format!("cannot reach {addr}"))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: guest\r\nAccept: {accept}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no end of the headers")?;

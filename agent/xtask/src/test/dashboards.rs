@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::panels::{self, Query, Times};
 use crate::{command::run, setup, workspace::Workspace};
 
 const INSTANCES: [&str; 2] = ["db1:10491", "db2:10491"];
@@ -20,14 +21,7 @@ const SAMPLES: usize = 240;
 const INTERVAL: &str = "15s";
 /// When the queries are asked.
 const ASKED_AT: &str = "59m";
-/// What Grafana puts in their place.
-const VARIABLES: [(&str, &str); 5] = [
-    ("$__rate_interval", "1m"),
-    ("$__range", "30m"),
-    ("$instance", ".*"),
-    ("$device", ".*"),
-    ("$phase", ".*"),
-];
+const TIMES: Times = Times { rate_interval: "1m", range: "30m" };
 /// The golden scrape has one phase of an io_end; a host has them all.
 const PHASE: &str = "phase=\"total\"";
 const OTHER_PHASES: [&str; 4] = ["submit", "device", "queue", "convert"];
@@ -40,7 +34,9 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     run(Command::new(&promtool).args(["check", "rules"]).args(rules))?;
     let tests = files_of(&dashboards.join("rules/tests"), "yml")?;
     run(Command::new(&promtool).args(["test", "rules"]).args(tests))?;
-    let queries = queries(&dashboards.join("grafana"))?;
+    let panels = panels::dashboards(&dashboards.join("grafana"), TIMES)?;
+    let panels = panels.iter().flat_map(|dashboard| &dashboard.panels);
+    let queries: Vec<_> = panels.flat_map(|panel| &panel.queries).collect();
     eprintln!("test: {} queries of the dashboards", queries.len());
     let golden = workspace.root().join("agent/tests/data/metrics/golden.prom");
     let scrape = fs::read_to_string(golden).context("cannot read the golden scrape")?;
@@ -52,11 +48,11 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
 }
 
 /// A file for `promtool test rules`, which reads JSON as the YAML that it is.
-fn promtool_test(series: &[Value], queries: &[String]) -> Value {
-    let asked = queries.iter().map(|query| {
+fn promtool_test(series: &[Value], queries: &[&Query]) -> Value {
+    let asked = queries.iter().map(|Query { expr, .. }| {
         // A comparison with NaN is false, so a quantile of nothing is nothing.
         json!({
-            "expr": format!("count(({query}) > -Inf) > bool 0"),
+            "expr": format!("count(({expr}) > -Inf) > bool 0"),
             "eval_time": ASKED_AT,
             "exp_samples": [{"labels": "{}", "value": 1}],
         })
@@ -69,33 +65,6 @@ fn promtool_test(series: &[Value], queries: &[String]) -> Value {
             "promql_expr_test": asked.collect::<Vec<_>>(),
         }],
     })
-}
-
-/// Every query of every panel, variables put in.
-fn queries(folder: &Path) -> Result<Vec<String>> {
-    let mut queries = Vec::new();
-    for path in files_of(folder, "json")? {
-        let text = fs::read_to_string(&path)?;
-        let dashboard: Value =
-            serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        let panels = dashboard["panels"].as_array().context("a dashboard without panels")?;
-        let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-        for target in
-            targets.chain(dashboard["annotations"]["list"].as_array().into_iter().flatten())
-        {
-            queries.push(with_variables(target["expr"].as_str().context("no expression")?)?);
-        }
-    }
-    Ok(queries)
-}
-
-fn with_variables(query: &str) -> Result<String> {
-    let mut query = query.to_owned();
-    for (variable, value) in VARIABLES {
-        query = query.replace(variable, value);
-    }
-    ensure!(!query.contains('$'), "a variable that nothing is known of: {query}");
-    Ok(query)
 }
 
 /// The series of a scrape, of each host, counters growing.
@@ -134,7 +103,7 @@ fn with_instance(name: &str, instance: &str) -> String {
     format!("{family}{{job=\"endiod\",instance=\"{instance}\",{labels}")
 }
 
-fn files_of(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn files_of(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
     let mut files: Vec<_> =
@@ -158,12 +127,5 @@ mod tests {
         assert!(text("a_bytes 7").contains("\"7+0x240\""));
         assert!(text("a_seconds_bucket{le=\"1\"} 3").contains("\"3+3x240\""));
         assert_eq!(series("# HELP a a\na_sum{phase=\"total\"} 2").unwrap().len(), 10);
-    }
-
-    #[test]
-    fn a_variable_that_grafana_would_not_know_is_refused() {
-        let query = "rate(a{instance=~\"$instance\"}[$__rate_interval])";
-        assert_eq!(with_variables(query).unwrap(), "rate(a{instance=~\".*\"}[1m])");
-        assert!(with_variables("a{b=\"$nobody\"}").is_err());
     }
 }

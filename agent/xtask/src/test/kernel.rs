@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{lanes, left_behind, page::Place};
+use super::{lanes, left_behind, page::Place, panels};
 use crate::{
     archive::Gone,
     command::{remove_dir_all, remove_file, tail_lines},
@@ -143,19 +143,8 @@ impl Bench<'_> {
         let vm = vm.silence(SILENCE_MAX);
         let budget = *budget + self.soak.map_or(Duration::ZERO, |each| each * MIXES_MAX);
         let mut vm = vm.timeout(budget * BUDGETS_MAX).copy_in(&self.program).copy_out(&out);
-        if let Some(fixture) = run.fixture() {
-            let module = |name| -> Result<PathBuf> {
-                Ok(fixtures::ensure(self.workspace, kernel)?.module(name))
-            };
-            vm = match fixture {
-                Fixture::Loaded(name) => {
-                    let module = module(name)?;
-                    let module = module.to_str().context("the path of a module is text")?;
-                    vm.modules([module].iter())
-                }
-                Fixture::AtHand(name) => vm.copy_in(&module(name)?),
-                Fixture::Fio => vm.copy_in(&setup::fio(self.workspace)?),
-            };
+        for fixture in run.fixtures() {
+            vm = self.equip(vm, kernel, fixture)?;
         }
         let in_guest = format!("/in/{GUEST_PROGRAM}");
         let mut command = vec![&*in_guest, "--kernel", kernel, "--suite", suites];
@@ -177,6 +166,23 @@ impl Bench<'_> {
         let name = [GUEST_CASE, part].join(" ");
         let reported = Boot::read(&outcome, name.trim_end(), self.filter.is_none());
         Ok((reported, outcome.boot + outcome.elapsed))
+    }
+
+    /// Gives a guest what its cases need.
+    fn equip(&self, vm: Vm, kernel: &str, fixture: Fixture) -> Result<Vm> {
+        let workspace = self.workspace;
+        Ok(match fixture {
+            Fixture::Loaded(name) => {
+                let module = fixtures::ensure(workspace, kernel)?.module(name);
+                let module = module.to_str().context("the path of a module is text")?;
+                vm.modules([module].iter())
+            }
+            Fixture::AtHand(name) => vm.copy_in(&fixtures::ensure(workspace, kernel)?.module(name)),
+            Fixture::Programs(set) => vm.copy_in(&setup::programs_of_debian(workspace, set)?),
+            Fixture::Dashboards => {
+                vm.copy_in(&workspace.root().join("dashboards")).copy_in(&panels::file(workspace)?)
+            }
+        })
     }
 }
 

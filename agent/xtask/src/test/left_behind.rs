@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::openmetrics;
 use crate::{
     command::{cargo, tail},
     verdict::Case,
@@ -20,6 +21,14 @@ pub(super) fn check(workspace: &Workspace, promtool: &Path, out: &Path) -> Resul
     let mut cases = Vec::new();
     for scrape in files_ending(out, "prom")? {
         cases.push(check_metrics(promtool, out, &scrape));
+    }
+    for scrape in files_ending(out, "openmetrics")? {
+        let shown = scrape.strip_prefix(out).unwrap_or(&scrape).display();
+        let name = format!("openmetrics {shown}");
+        cases.push(match openmetrics::read(workspace, &scrape) {
+            Ok(_) => Case::passed(&name),
+            Err(error) => Case::failed(&name, &format!("{error:#}")),
+        });
     }
     for recording in files_ending(out, "endiod")? {
         cases.push(check_replay(workspace, out, &recording));

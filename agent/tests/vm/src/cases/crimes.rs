@@ -141,6 +141,16 @@ pub(crate) fn found_or_named(guest: &Guest, facts: &mut Facts) -> Result<()> {
     judge(&crimes, &fates, &summary)
 }
 
+/// These crimes, once each and held for so many milliseconds, for who looks at something else than
+/// whether each is found.
+pub(super) fn commit_each(crimes: &[(&str, u32)]) -> Result<()> {
+    for (parameter, value) in [("count", 1), ("odds", ODDS), ("seed", 1)] {
+        set(parameter, &value.to_string())?;
+    }
+    crimes.iter().try_for_each(|(crime, hold_ms)| commit(crime, *hold_ms))?;
+    disarm()
+}
+
 /// The crimes to commit with their rules, as the module tells them.
 fn crimes() -> Result<Vec<(String, String)>> {
     let told =

@@ -123,8 +123,24 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
 pub(super) fn run(mix: &Mix, guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
     let agent = Agent::start(&["--findings-dir", SLICES])?;
+    let rounds = load(mix, guest.mix_time)?;
+    note_records(&agent, facts)?;
+    let file = mix.name.replace([':', ' '], "_");
+    let summary = agent.stop(guest, &file)?.summary;
+    facts.insert("rounds".into(), rounds.into());
+    check(mix, &summary, facts)
+}
+
+/// The mix of that name for so long, for who looks at something else than what it does.
+pub(super) fn load_named(name: &str, time: Duration) -> Result<()> {
+    let mix = MIXES.iter().find(|mix| mix.name == name);
+    load(mix.with_context(|| format!("there is no {name}"))?, time).map(|_| ())
+}
+
+/// A mix for its time, and how many rounds that took.
+fn load(mix: &Mix, time: Duration) -> Result<u32> {
     let (begun, mut rounds, mut told) = (Instant::now(), 0_u32, Duration::ZERO);
-    while rounds == 0 || begun.elapsed() < guest.mix_time {
+    while rounds == 0 || begun.elapsed() < time {
         rounds += 1;
         round(&mix.load, rounds).with_context(|| format!("round {rounds}"))?;
         make_room()?;
@@ -134,11 +150,7 @@ pub(super) fn run(mix: &Mix, guest: &Guest, facts: &mut Facts) -> Result<()> {
             println!("{}: round {rounds}, {:.0} s", mix.name, elapsed.as_secs_f64());
         }
     }
-    note_records(&agent, facts)?;
-    let file = mix.name.replace([':', ' '], "_");
-    let summary = agent.stop(guest, &file)?.summary;
-    facts.insert("rounds".into(), rounds.into());
-    check(mix, &summary, facts)
+    Ok(rounds)
 }
 
 fn round(load: &Load, round: u32) -> Result<()> {
