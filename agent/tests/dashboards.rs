@@ -139,7 +139,7 @@ fn dashboards_use_metrics_and_labels_of_the_table_only() {
             }
         }
         for variable in list(&dashboard["templating"], "list") {
-            let query = variable["definition"].as_str().unwrap_or_default();
+            let query = variable["query"]["query"].as_str().unwrap_or_default();
             let inner = query.trim_start_matches("label_values(").trim_end_matches(')');
             if let Some((series, label)) = inner.rsplit_once(", ") {
                 let labels = check(series, &known);
@@ -148,7 +148,7 @@ fn dashboards_use_metrics_and_labels_of_the_table_only() {
             }
         }
         for mark in list(&dashboard["annotations"], "list") {
-            wrong.extend(check(word(mark, "expr"), &known).err());
+            wrong.extend(check(word(&mark["target"], "expr"), &known).err());
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

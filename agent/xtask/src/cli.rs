@@ -42,7 +42,7 @@ pub(crate) enum SetupPart {
     Programs,
     /// What guests need: QEMU, user land, and the kernels of `cargo xtask test`
     Guest,
-    /// Both, and what reads the agent's metrics as Prometheus would
+    /// Both, and what judges metrics, rules and dashboards
     All,
 }
 

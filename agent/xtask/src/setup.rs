@@ -8,6 +8,7 @@
 mod arm64;
 mod debian;
 mod fixtures;
+mod grafana;
 mod guest;
 mod headers;
 mod kernel;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     arm64::{Arm64, TARGET},
     debian::{FIO, PROMETHEUS, Set, programs as programs_of_debian, promtool},
     fixtures::{FIXTURES, FixtureFiles},
+    grafana::{Grafana, grafana},
     guest::GuestFiles,
     headers::Headers,
     kernel::KernelFiles,
@@ -77,6 +79,7 @@ pub(crate) fn main(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> 
     if args.only == SetupPart::All {
         promtool(workspace)?;
         python(workspace)?;
+        grafana(workspace)?;
     }
     eprintln!("setup: everything is in {}", workspace.store().display());
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 
 mod arm64;
 mod dashboards;
+mod grafana;
 mod kernel;
 mod lanes;
 mod left_behind;
@@ -44,6 +45,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         host.add(perfetto::check(workspace));
         host.add(dashboards::check(workspace));
         host.add(openmetrics::check(workspace));
+        host.add(grafana::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();

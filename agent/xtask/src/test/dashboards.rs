@@ -22,6 +22,8 @@ const INTERVAL: &str = "15s";
 /// When the queries are asked.
 const ASKED_AT: &str = "59m";
 const TIMES: Times = Times { rate_interval: "1m", range: "30m" };
+/// What Prometheus says of a target.
+const OF_PROMETHEUS: &str = "up 1\n";
 /// The golden scrape has one phase of an io_end; a host has them all.
 const PHASE: &str = "phase=\"total\"";
 const OTHER_PHASES: [&str; 4] = ["submit", "device", "queue", "convert"];
@@ -43,7 +45,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let out = workspace.store().join("out/dashboards");
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let test = out.join("queries.json");
-    fs::write(&test, promtool_test(&series(&scrape)?, &queries).to_string())?;
+    fs::write(&test, promtool_test(&series(&(scrape + OF_PROMETHEUS))?, &queries).to_string())?;
     run(Command::new(&promtool).args(["test", "rules"]).arg(test))
 }
 
@@ -103,6 +105,7 @@ fn with_instance(name: &str, instance: &str) -> String {
     format!("{family}{{job=\"endiod\",instance=\"{instance}\",{labels}")
 }
 
+/// Files of a folder that end so, sorted.
 pub(super) fn files_of(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());

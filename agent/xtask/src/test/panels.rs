@@ -84,7 +84,7 @@ fn dashboard(json: &Value, times: Times) -> Result<Dashboard> {
         }
     }
     for annotation in json["annotations"]["list"].as_array().into_iter().flatten() {
-        let query = read_query(annotation, None, times)?;
+        let query = read_query(&annotation["target"], None, times)?;
         panels.push(Panel {
             title: text(annotation, "name"),
             kind: "annotation".to_owned(),
