@@ -26,7 +26,7 @@ const OPTIONS: &str = r#"{
 
 /// Mistakes that a board must not get through with: what is put in place of what, and what of it the
 /// compiler must name.
-const MISTAKES: [(&str, &str, &str); 8] = [
+const MISTAKES: [(&str, &str, &str); 9] = [
     (r#""drawStyle": "bars""#, r#""drawStyle": "barz""#, "barz"),
     (r#""colorMode": "background""#, r#""colourMode": "background""#, "colourMode"),
     (r#""yHistogram""#, r#""histogramY""#, "histogramY"),
@@ -34,6 +34,7 @@ const MISTAKES: [(&str, &str, &str); 8] = [
     (r#""unit": "s""#, r#""unit": "sec""#, "sec"),
     (r#""mode": "multi""#, r#""mode": "many""#, "many"),
     (r#""type": "timeseries""#, r#""type": "graph""#, "graph"),
+    (r#""datasource": {"#, r#""dataSource": {"#, "dataSource"),
     (r#""uid": "${datasource}""#, r#""uid": "prometheus""#, "prometheus"),
 ];
 const MISTAKEN: &str = "endiod-overview";
