@@ -285,6 +285,38 @@ fn the_page_lists_every_dashboard_and_every_alert_and_its_links_lead_somewhere()
     }
 }
 
+/// As SVG has it between two tags.
+fn escaped(text: &str) -> String {
+    let pairs = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&apos;")];
+    pairs.iter().fold(text.to_owned(), |text, (plain, escaped)| text.replace(*plain, escaped))
+}
+
+#[test]
+fn every_dashboard_has_a_picture_with_all_its_panels_and_the_pages_show_it() {
+    const BYTES_MAX: usize = 200_000;
+    let page = text("README.md");
+    for dashboard in dashboards() {
+        let uid = word(&dashboard, "uid");
+        let picture = text(&format!("pictures/{uid}.svg"));
+        assert!(picture.len() < BYTES_MAX, "{uid} has {} bytes", picture.len());
+        assert!(picture.contains("not by Grafana"), "{uid} does not say who drew it");
+        for panel in list(&dashboard, "panels") {
+            let title = escaped(word(panel, "title"));
+            let shown = match title.split_once('$') {
+                Some((constant, _)) => picture.lines().any(|line| line.starts_with(constant)),
+                None => picture.lines().any(|line| line == title),
+            };
+            assert!(
+                shown,
+                "draw {uid} anew (dashboards/README.md): `{title}` is not in its picture"
+            );
+        }
+        assert!(page.contains(&format!("](pictures/{uid}.svg)")), "{uid} is not shown");
+    }
+    assert_eq!(names("pictures", "svg").len(), dashboards().len());
+    assert!(text("../README.md").contains("](dashboards/pictures/endiod-overview.svg)"));
+}
+
 #[test]
 fn grafana_is_told_of_the_folder_and_of_the_data_source() {
     let providers = yaml("grafana/provisioning/dashboards/endiod.yaml");

@@ -25,6 +25,8 @@ pub(crate) enum Verb {
     Soak(SoakArgs),
     /// Builds our own kernel modules for guests, and prints where they are
     Fixtures(FixturesArgs),
+    /// Draws the dashboards from answers to their queries
+    Pictures(PicturesArgs),
     /// Shows the agent at work on the reproducer, in a guest
     Demo(DemoArgs),
 }
@@ -141,6 +143,15 @@ pub(crate) struct FixturesArgs {
     /// A kernel to build them for, repeatable
     #[arg(long, value_name = "NAME", required = true, value_parser = kernels::names())]
     pub(crate) kernel: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PicturesArgs {
+    /// A directory with a file of answers per dashboard, UID.json
+    pub(crate) panels: PathBuf,
+    /// Where the pictures go [default: dashboards/pictures]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@
 //!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
 //!   └──► fixtures                         our own kernel modules, for guests
 //!   └──► test, soak, demo                 on top of all
+//!   └──► pictures                         the dashboards, drawn from answers to their queries
 //! ```
 
 mod archive;
@@ -19,6 +20,7 @@ mod demo;
 mod fixtures;
 mod guests;
 mod kernels;
+mod pictures;
 mod progress;
 mod setup;
 mod test;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => exit_on_error(test::main(&workspace, &args)),
         Verb::Soak(args) => exit_on_error(test::soak(&workspace, &args)),
         Verb::Fixtures(args) => exit_on_error(fixtures::main(&workspace, &args)),
+        Verb::Pictures(args) => exit_on_error(pictures::main(&workspace, &args)),
         Verb::Demo(args) => exit_on_error(demo::main(&workspace, &args)),
     }
 }
