@@ -26,7 +26,7 @@ const OPTIONS: &str = r#"{
 
 /// Mistakes that a board must not get through with: what is put in place of what, and what of it the
 /// compiler must name.
-const MISTAKES: [(&str, &str, &str); 9] = [
+const MISTAKES: [(&str, &str, &str); 10] = [
     (r#""drawStyle": "bars""#, r#""drawStyle": "barz""#, "barz"),
     (r#""colorMode": "background""#, r#""colourMode": "background""#, "colourMode"),
     (r#""yHistogram""#, r#""histogramY""#, "histogramY"),
@@ -35,6 +35,7 @@ const MISTAKES: [(&str, &str, &str); 9] = [
     (r#""mode": "multi""#, r#""mode": "many""#, "many"),
     (r#""type": "timeseries""#, r#""type": "graph""#, "graph"),
     (r#""datasource": {"#, r#""dataSource": {"#, "dataSource"),
+    (r#""min": 0"#, r#""min": 0, "min": 0"#, "multiple properties"),
     (r#""uid": "${datasource}""#, r#""uid": "prometheus""#, "prometheus"),
 ];
 const MISTAKEN: &str = "endiod-overview";
@@ -76,7 +77,8 @@ fn compile(grafana: &Grafana, out: &Path) -> Result<()> {
 }
 
 /// A board as TypeScript. Excess members are refused of what is written out where it gets its type, and
-/// best where that is no union: so each panel stands by itself, under its own type.
+/// best where that is no union: so each panel stands by itself, under its own type. As it was written the
+/// board comes last, for a reader of JSON takes the second of two members with one name.
 fn typed(dashboard: &str) -> Result<String> {
     let mut board: Value = serde_json::from_str(dashboard)?;
     let panels = board.as_object_mut().and_then(|board| board.remove("panels"));
@@ -86,6 +88,7 @@ fn typed(dashboard: &str) -> Result<String> {
         let (id, kind) = (&panel["id"], &panel["type"]);
         writeln!(text, "export const panel_{id}: Panel<{kind}> = {panel:#};")?;
     }
+    writeln!(text, "export const written = {dashboard};")?;
     Ok(text)
 }
 
@@ -98,6 +101,7 @@ mod tests {
         let text = typed(r#"{"uid": "b", "panels": [{"id": 7, "type": "stat"}]}"#).unwrap();
         assert!(text.contains("export const board: Board = {\n  \"uid\": \"b\"\n};"), "{text}");
         assert!(text.contains("export const panel_7: Panel<\"stat\"> = {"), "{text}");
+        assert!(text.contains(r#"written = {"uid": "b", "panels""#), "{text}");
         assert!(typed("{}").is_err());
     }
 }
