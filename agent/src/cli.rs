@@ -12,8 +12,9 @@ use endiod::{
 };
 
 use crate::cmd::{
-    config::InForce, explain::ExplainArgs, export::ExportArgs, keep::KeepArgs, record::RecordArgs,
-    replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
+    config::InForce, explain::ExplainArgs, export::ExportArgs, extras::ExtrasArgs, keep::KeepArgs,
+    record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs,
+    verify::VerifyArgs,
 };
 
 /// A day: nobody waits longer to be told.
@@ -60,6 +61,9 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// The reproducer of commit 491caa43639a, with aio-stress's own flags
     Stress(StressArgs),
+    /// Writes what a package ships beside the program: default configuration, man pages, completions
+    #[command(hide = true)]
+    Extras(ExtrasArgs),
 }
 
 /// How a result is written.

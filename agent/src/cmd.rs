@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod export;
+pub(crate) mod extras;
 pub(crate) mod keep;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -53,8 +53,13 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli> {
 
 /// Prints the settings of `run` as a file, at their defaults.
 pub(crate) fn print_defaults() -> Result<ExitCode> {
-    print!("{}", page(&Cli::command(), |arg| Some((default_of(arg)?, ""))));
+    print!("{}", defaults());
     Ok(ExitCode::SUCCESS)
+}
+
+/// That file.
+pub(crate) fn defaults() -> String {
+    page(&Cli::command(), |arg| Some((default_of(arg)?, "")))
 }
 
 /// Prints them as they are for a run, with where each comes from.
@@ -248,10 +253,6 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 mod tests {
     use super::*;
     use crate::cli::RunArgs;
-
-    fn defaults() -> String {
-        page(&Cli::command(), |arg| Some((default_of(arg)?, "")))
-    }
 
     fn run(line: &[&str], settings: &Settings) -> RunArgs {
         let line: Vec<_> = ["endiod", "run"].iter().chain(line).map(OsString::from).collect();
