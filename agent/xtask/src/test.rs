@@ -10,6 +10,7 @@ mod left_behind;
 mod matrix;
 mod native;
 mod openmetrics;
+mod packages;
 mod page;
 mod panels;
 mod perfetto;
@@ -46,6 +47,8 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         host.add(dashboards::check(workspace));
         host.add(openmetrics::check(workspace));
         host.add(grafana::check(workspace));
+        host.add(packages::licences(workspace));
+        host.add(packages::manifests(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();
@@ -59,6 +62,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         let built = binaries::build_static(workspace, &["endiod", GUEST_PACKAGE])?;
         if args.filter.is_none() {
             host.add(verify(&built));
+            host.add(packages::check(workspace, &built));
         }
         if is_whole {
             columns.push(native::column(workspace, &built, GUEST_PROGRAM)?);
