@@ -81,7 +81,7 @@ const fn guest(
     GuestRun { kernel, part, suites, smp, budget: Duration::from_secs(budget_s) }
 }
 
-/// Every guest, in the order in which they run. Where two names mean one kernel, the first of them
+/// Every guest; those with the largest budgets run first. Where two names mean one kernel, the first of them
 /// runs.
 pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.1", "", "core,agent,degraded", 2, 480),

@@ -1,7 +1,7 @@
 //! The guests' share of `cargo xtask test`: some guests at once, a column for each kernel, and what is
 //! checked on the host of what they left behind.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{cmp::Reverse, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -89,6 +89,8 @@ impl Bench<'_> {
             let runs = guests::of(kernel).filter(|run| self.soak.is_none() || run.part == MIXES);
             boots.extend(runs.map(|run| (at, run, files.clone())));
         }
+        // What takes longest first: a long one at the end leaves the other lanes idle.
+        boots.sort_by_key(|(_, run, _)| Reverse(run.budget));
         let ran = lanes::each(&boots, lanes::count(), |(_, run, files)| self.guest(run, files));
         for ((at, ..), ran) in boots.iter().zip(ran) {
             let (cases, took) = ran?;
