@@ -22,7 +22,6 @@ mod convert_after_failed_write;
 mod convert_in_irq;
 mod double_process;
 mod facts;
-mod flag_writers;
 mod fsync_before_conversion;
 mod leaked_handle;
 mod losses;

@@ -35,6 +35,14 @@ pub struct CodeSymbol {
     pub module: Option<String>,
 }
 
+impl CodeSymbol {
+    /// `[module]` as kallsyms has it.
+    fn new(address: u64, name: &str, module: Option<&str>) -> Self {
+        let module = module.map(|it| it.trim_matches(['[', ']']).to_owned());
+        CodeSymbol { address, name: name.to_owned(), module }
+    }
+}
+
 /// A host's `/proc` and `/sys`.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -230,6 +238,27 @@ impl Host {
         Ok(Some(len).filter(|len| *len <= FUNCTION_LEN_MAX))
     }
 
+    /// The symbols that `wanted` names, each up to the next one, wherever that is listed.
+    ///
+    /// # Errors
+    /// `/proc/kallsyms` cannot be read.
+    pub fn symbols_with_ends(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Vec<(CodeSymbol, u64)>> {
+        let (mut begins, mut found) = (Vec::new(), Vec::new());
+        self.each_line_of_symbols(|address, name, module| {
+            begins.push(address);
+            if address != 0 && wanted(name) {
+                found.push(CodeSymbol::new(address, name, module));
+            }
+        })?;
+        begins.sort_unstable();
+        let end = |begin: u64| begins.get(begins.partition_point(|it| *it <= begin)).copied();
+        let ends = found.into_iter().map(|it| (end(it.address), it));
+        Ok(ends.filter_map(|(end, it)| Some((it, end?))).collect())
+    }
+
     /// The symbol whose code an instruction is in, how far behind its begin, and its module.
     ///
     /// # Errors
@@ -239,8 +268,7 @@ impl Host {
         self.each_line_of_symbols(|address, name, module| {
             let begun = address != 0 && address <= instruction;
             if begun && nearest.as_ref().is_none_or(|it| it.address < address) {
-                let module = module.map(|it| it.trim_matches(['[', ']']).to_owned());
-                nearest = Some(CodeSymbol { address, name: name.to_owned(), module });
+                nearest = Some(CodeSymbol::new(address, name, module));
             }
         })?;
         Ok(nearest.filter(|it| instruction - it.address <= FUNCTION_LEN_MAX))

@@ -24,7 +24,7 @@
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
 //! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`witnesses`]
-//! (who sees what, by which back end), [`limits`]
+//! (who sees what, by which back end), `flag_writers` (which functions write a flag), [`limits`]
 //! (every bound), [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel
 //! something to do.
 //!
@@ -50,6 +50,7 @@ pub mod doctor;
 pub mod event;
 pub mod export;
 pub mod finding;
+mod flag_writers;
 pub mod generation;
 pub mod host;
 pub mod http;

@@ -21,8 +21,8 @@
 //! whose probe saw it. A watchpoint stops the writer right after the store, and its function is named; but it
 //! is on few io_ends, so that it saw nothing says little (`endiod_watchpoint_coverage_ratio`).
 
-use super::flag_writers::{Right, right_of};
 use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
+use crate::flag_writers::{Right, right_of};
 use crate::lifecycle::{Act, FLAG_FAILED, FLAG_UNWRITTEN, Flag, IoEndStep, Irregular, State};
 use crate::probes::Witness;
 

@@ -114,6 +114,7 @@ impl KernelSource {
         let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
         let constants = offsets::find(types.all(), subject, ext4_types, &symbols, version)?;
+        let code = code::Code::new(host);
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, sizes, choice.watchpoints)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, &types)?;
@@ -151,7 +152,7 @@ impl KernelSource {
             modules,
             kprobes,
             watchpoints,
-            code: code::Code::new(host),
+            code,
             _log: log,
         })
     }
@@ -387,7 +388,7 @@ fn load(
 }
 
 /// Takes a map out of the object and gives it its type.
-fn take_map<T, E: std::error::Error + 'static>(
+pub(in crate::source::kernel) fn take_map<T, E: std::error::Error + 'static>(
     ebpf: &mut Ebpf,
     name: &'static str,
     into: impl FnOnce(aya::maps::Map) -> Result<T, E>,

@@ -1,23 +1,34 @@
 //! What the kernel calls the instructions that stores come from: `function+0x1a`, `function+0x1a[module]`.
 //!
-//! A kernel has a handful of them, so each is looked up in /proc/kallsyms when it is first seen, which takes tens
-//! of milliseconds, and never again; beyond a bound none is. This module must never say who may write.
+//! Functions that write flags are looked up before anything is attached. Any other is when it is first seen, which
+//! reads /proc/kallsyms for tens of milliseconds while nobody drains the ring, and never again; beyond a bound none
+//! is. This module must never say who may write.
 
 use std::{collections::BTreeSet, mem::offset_of};
 
 use endiod_wire::wire::{FlagWrite, Record as _};
 
-use crate::{host::Host, limits, source::own::OwnRecords};
+use crate::{
+    flag_writers,
+    host::{CodeSymbol, Host},
+    limits,
+    source::own::OwnRecords,
+};
 
-/// The instructions that were looked up.
+/// The instructions that have a name in the stream, and functions whose instructions need no look.
 pub(super) struct Code {
     host: Host,
+    /// With their ends.
+    writers: Vec<(CodeSymbol, u64)>,
     known: BTreeSet<u64>,
 }
 
 impl Code {
+    /// Looks up the functions that write flags.
     pub(super) fn new(host: &Host) -> Self {
-        Code { host: host.clone(), known: BTreeSet::new() }
+        // Without a list each is looked up when it is seen, in vain.
+        let writers = host.symbols_with_ends(flag_writers::is_writer).unwrap_or_default();
+        Code { host: host.clone(), writers, known: BTreeSet::new() }
     }
 
     /// Delivers a record; before the first store from an instruction, what that is called.
@@ -41,7 +52,10 @@ impl Code {
             return None;
         }
         // The store ends where `ip` begins, which may be the next function.
-        let symbol = self.host.symbol_at(ip.wrapping_sub(1)).ok()??;
+        let store = ip.wrapping_sub(1);
+        let of_writer = |(it, end): &&(CodeSymbol, u64)| (it.address..*end).contains(&store);
+        let writer = self.writers.iter().find(of_writer).map(|(symbol, _)| symbol.clone());
+        let symbol = writer.or_else(|| self.host.symbol_at(store).ok()?)?;
         let module = symbol.module.map_or(String::new(), |module| format!("[{module}]"));
         Some(format!("{}+{:#x}{module}", symbol.name, ip - symbol.address))
     }
@@ -55,4 +69,28 @@ fn written_from(record: &[u8]) -> Option<u64> {
     }
     let ip = record.get(offset_of!(FlagWrite, ip)..)?.first_chunk();
     ip.map(|bytes| u64::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Code;
+    use crate::host::Host;
+
+    #[test]
+    fn a_writers_instruction_is_named_by_its_function_and_a_strangers_by_the_nearest() {
+        let root = std::env::temp_dir().join(format!("endiod-code-{}", std::process::id()));
+        fs::create_dir_all(root.join("proc")).unwrap();
+        let listed = "1000 t ext4_end_bio\n1100 t other\n1080 t within.cold\n2000 t thief\t[bad]\n";
+        fs::write(root.join("proc/kallsyms"), listed).unwrap();
+        let mut code = Code::new(&Host::at(&root));
+        assert_eq!(code.writers.len(), 1);
+        assert_eq!(code.name(0x1010).as_deref(), Some("ext4_end_bio+0x10"));
+        assert_eq!(code.name(0x1010), None, "it has its name");
+        // Its last instruction ends where the next symbol begins.
+        assert_eq!(code.name(0x1080).as_deref(), Some("ext4_end_bio+0x80"));
+        assert_eq!(code.name(0x2004).as_deref(), Some("thief+0x4[bad]"));
+        fs::remove_dir_all(root).unwrap();
+    }
 }

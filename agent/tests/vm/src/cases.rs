@@ -131,6 +131,7 @@ cases! {
     Agent "a_stop_under_load_drains_meanwhile", always, stop::under_load;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
     Core "watchpoints_see_legal_writers_only", always, watch::legal_writers_only;
+    Agent "others_keep_their_debug_registers", always, watch::others_keep_their_registers;
     Core "doctor_meets_full", always, doctor::meets_full;
     Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
@@ -163,6 +164,7 @@ cases! {
     Replica "replica_fixed_is_silent", replica::only_where_modules_have_btf, replica::fixed_is_silent;
     Replica "replica_bug_1_is_found", replica::only_where_modules_have_btf, replica::bug_1_is_found;
     Replica "replica_bug_2_is_found_by_what_it_frees", replica::only_where_modules_have_btf, replica::bug_2_is_found_by_what_it_frees;
+    Replica "replica_lock_is_read_at_the_store", replica::only_where_modules_have_btf, watch::the_lock_is_read_at_the_store;
     Replica "replica_bug_2_hangs_and_is_seen_to", replica::only_where_modules_have_btf, replica::bug_2_hangs_and_is_seen_to;
     Native "a_loop_device_of_this_machine_is_conserved", always, native::loop_device_is_conserved;
     Native "raw_tracepoints_alone_conserve_a_loop_device_of_this_machine", always, native::conserved_by_raw_tracepoints;

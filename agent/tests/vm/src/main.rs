@@ -14,6 +14,7 @@ mod fscrypt;
 mod hindrance;
 mod http;
 mod patience;
+mod registers;
 mod workload;
 
 use std::{

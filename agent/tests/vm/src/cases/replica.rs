@@ -5,7 +5,7 @@
 //! ever.
 
 mod join;
-mod module;
+pub(super) mod module;
 
 use std::{
     fs,
@@ -31,9 +31,9 @@ const STUCK_S: f64 = 5.0;
 const STUCK_AFTER_S: &str = "2";
 
 const UNFIXED: Core = Core { in_fsync: false, queued_locked: false, widen: false, rescue: true };
-const FIXED: Core = Core { in_fsync: true, queued_locked: true, ..UNFIXED };
+pub(super) const FIXED: Core = Core { in_fsync: true, queued_locked: true, ..UNFIXED };
 /// The second half of the fix is missing.
-const QUEUED_UNLOCKED: Core = Core { in_fsync: true, widen: true, ..UNFIXED };
+pub(super) const QUEUED_UNLOCKED: Core = Core { in_fsync: true, widen: true, ..UNFIXED };
 /// The first half of the fix is missing.
 const NO_IN_FSYNC: Core = Core { queued_locked: true, ..UNFIXED };
 

@@ -9,7 +9,12 @@
 //!
 //! A watchpoint is on few io_ends: what was committed on others is missed, and shown.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use endiod::{
@@ -27,10 +32,12 @@ use super::{
         kernel_log::{Committed, KernelLog},
         set,
     },
+    replica::{FIXED, QUEUED_UNLOCKED, module},
 };
 use crate::{
     Facts, Guest,
     agent::Agent,
+    registers,
     workload::{make_room, stress, sync},
 };
 
@@ -38,6 +45,11 @@ use crate::{
 const RECORDING: &str = "/tmp/watch.endiod";
 /// What no probe can see: the flag is written and stays the same.
 const CRIME: &str = "flag_rewritten";
+/// Registers of each CPU that a debugger has.
+const TAKEN: u32 = 2;
+/// Where the replica sets QUEUED, and how often it is run.
+const SETS_QUEUED: &str = "replica_requeue+";
+const RUNS: u32 = 60;
 /// How often it is committed at each arming.
 const CRIMES: u64 = 25;
 /// Loads for them: no more are committed than findings are kept.
@@ -100,6 +112,63 @@ pub(crate) fn stranger_is_caught(guest: &Guest, facts: &mut Facts) -> Result<()>
     ensure!(seen > 0, "none of {} crimes met a watchpoint", committed.len());
     ensure!(caught > 0 && caught + suppressed >= seen, "of {seen} seen {caught} were accused");
     Ok(())
+}
+
+/// A register that somebody else has is his, and what is left is used.
+pub(crate) fn others_keep_their_registers(guest: &Guest, facts: &mut Facts) -> Result<()> {
+    make_room()?;
+    let cpus = u32::try_from(std::thread::available_parallelism()?.get())?;
+    let taken = registers::take(TAKEN, cpus)?;
+    let agent = Agent::start(&["--watchpoints", "4"])?;
+    stress("registers", &buffered_line())?;
+    sync();
+    // They are his until now.
+    drop(taken);
+    let summary = agent.stop(guest, "registers")?.summary;
+    let watched = note(facts, &summary)?;
+    ensure!(watched.slots == 4 - TAKEN, "{TAKEN} are taken on each CPU: {watched:?}");
+    ensure!(watched.hits > 0 && summary.findings.is_empty(), "{summary}");
+    Ok(())
+}
+
+/// The core of 2012 sets QUEUED where its work puts an io_end back: without the lock as before the fix, with it after.
+pub(crate) fn the_lock_is_read_at_the_store(_: &Guest, facts: &mut Facts) -> Result<()> {
+    for (name, core) in [("unfixed", QUEUED_UNLOCKED), ("fixed", FIXED)] {
+        module::set(core, 1)?;
+        let _ = fs::remove_file(RECORDING);
+        let agent = Agent::record_replica(RECORDING)?;
+        module::run(RUNS)?;
+        stop(agent)?;
+        let (stores, unlocked) = stores_by(SETS_QUEUED)?;
+        facts.insert(format!("{name}_stores"), stores.into());
+        facts.insert(format!("{name}_unlocked"), unlocked.into());
+        ensure!(stores > 0, "{name}: no store of {SETS_QUEUED} met a watchpoint");
+        let is_fixed = core.queued_locked;
+        ensure!(!is_fixed || unlocked == 0, "{name}: {unlocked} of {stores} without the lock");
+        ensure!(is_fixed || unlocked > 0, "{name}: each of {stores} found the lock held");
+    }
+    Ok(())
+}
+
+/// Stores of a function in the recording, and those that found the lock's word 0.
+fn stores_by(function: &str) -> Result<(u64, u64)> {
+    let mut reader = Reader::new(fs::File::open(RECORDING)?)?;
+    let mut at = BTreeSet::new();
+    let (mut stores, mut unlocked) = (0, 0);
+    while let Some(record) = reader.next_record()? {
+        let Ok(event) = decode(record) else { continue };
+        match event.body {
+            Body::Symbol { address, name } if name.to_string().starts_with(function) => {
+                at.insert(address.0);
+            }
+            Body::FlagWrite { ip, locked, .. } if at.contains(&ip.0) => {
+                stores += 1;
+                unlocked += u64::from(locked == Some(false));
+            }
+            _ => {}
+        }
+    }
+    Ok((stores, unlocked))
 }
 
 /// Synchronous writes to holes, so that each is an io_end to convert. One thread: see `crimes::load`.
@@ -190,8 +259,8 @@ impl Told {
         let mut reader = Reader::new(fs::File::open(RECORDING)?)?;
         let mut key = AddressKey(0);
         let (mut watches, mut stores, mut unnamed) = (Vec::<Watch>::new(), 0, 0);
-        let mut names = std::collections::BTreeMap::new();
-        let mut writers = std::collections::BTreeMap::<String, u64>::new();
+        let mut names = BTreeMap::new();
+        let mut writers = BTreeMap::<String, u64>::new();
         while let Some(record) = reader.next_record()? {
             let Ok(event) = decode(record) else { continue };
             match event.body {

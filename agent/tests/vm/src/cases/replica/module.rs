@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A core and how it is driven.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Core {
+pub(in super::super) struct Core {
     /// The fsync path marks what it processes.
     pub(super) in_fsync: bool,
     /// QUEUED is set under the lock.
-    pub(super) queued_locked: bool,
+    pub(in super::super) queued_locked: bool,
     /// Windows are held open at random.
     pub(super) widen: bool,
     /// A hang ends once it is certain.
@@ -44,7 +44,7 @@ pub(super) struct Race {
 
 /// What the module counted: runs in which each race showed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(in super::super) struct Tally {
     pub(super) io_ends: u64,
     pub(super) freed_in_use: u64,
     pub(super) lost_update: u64,
@@ -54,7 +54,7 @@ pub(super) struct Tally {
 }
 
 /// Loads it, unless it is there, and sets it.
-pub(super) fn set(core: Core, seed: u32) -> Result<()> {
+pub(in super::super) fn set(core: Core, seed: u32) -> Result<()> {
     if !Path::new(PARAMETERS).exists() {
         let output = Command::new("insmod").arg(FILE).output().context("cannot start insmod")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -78,7 +78,7 @@ pub(super) fn set(core: Core, seed: u32) -> Result<()> {
 }
 
 /// Runs it so many times.
-pub(super) fn run(runs: u32) -> Result<Tally> {
+pub(in super::super) fn run(runs: u32) -> Result<Tally> {
     fs::write(RUN, runs.to_string()).context("cannot run the replica")?;
     let text = fs::read_to_string(RESULT).context("cannot read the replica's result")?;
     let number = |name: &str| -> Result<u64> {

@@ -12,7 +12,7 @@
 
 /// With what right a function writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Right {
+pub(crate) enum Right {
     /// It holds a reference, and sets a bit.
     Holder,
     /// It claimed the io_end, and clears UNWRITTEN.
@@ -54,7 +54,7 @@ const ALLOCATOR: &[&str] = &[
 ];
 
 /// With what right a function writes a flag.
-pub(super) fn right_of(function: &str) -> Right {
+pub(crate) fn right_of(function: &str) -> Right {
     let row = WRITERS.iter().find(|(name, _)| *name == function);
     if let Some((_, right)) = row {
         return *right;
@@ -63,6 +63,12 @@ pub(super) fn right_of(function: &str) -> Right {
         return Right::Allocator;
     }
     Right::None { ext4: ["ext4_", "__ext4_", "mpage_"].iter().any(|it| function.starts_with(it)) }
+}
+
+/// Is it a function that has a right to, so that its name will be asked for?
+pub(crate) fn is_writer(function: &str) -> bool {
+    let function = function.split('.').next().unwrap_or(function);
+    !matches!(right_of(function), Right::None { .. })
 }
 
 #[cfg(test)]
