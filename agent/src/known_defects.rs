@@ -89,10 +89,11 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
         title: "ext4: replace opencoded ext4_end_io_end() in ext4_put_io_end(): without it, a last \
                 put by the writeback task converts after a failed write",
         cve: None,
-        // Read in the source of 6.12.107; not seen happening.
+        // Seen on 6.12.117 (agent/docs/stock-kernels.md), read in the source of 6.12.107.
         affected: &[
             perhaps(Version(6, 6, 93), Version(6, 7, 0)),
-            perhaps(Version(6, 12, 31), Version(6, 13, 0)),
+            certain(Version(6, 12, 31), Version(6, 12, 118)),
+            perhaps(Version(6, 12, 118), Version(6, 13, 0)),
             perhaps(Version(6, 14, 9), Version(6, 15, 0)),
         ],
         seen_by: SeenBy::Rule(Rule::ConvertAfterFailedWrite),
@@ -109,6 +110,19 @@ pub const KNOWN_DEFECTS: &[Defect] = &[
             perhaps(Version(6, 14, 9), NO_END),
         ],
         seen_by: SeenBy::Rule(Rule::LostFlagUpdate),
+    },
+    Defect {
+        fix: None,
+        title: "a conversion that fails is told to no fsync: ext4_end_io_end sets no error on the mapping, \
+                so fsync returns 0 and the file reads zeros",
+        cve: None,
+        // Seen on 5.10 to 7.3 (agent/docs/stock-kernels.md).
+        affected: &[
+            perhaps(Version(5, 5, 0), Version(5, 10, 0)),
+            certain(Version(5, 10, 0), Version(7, 4, 0)),
+            perhaps(Version(7, 4, 0), NO_END),
+        ],
+        seen_by: SeenBy::Rule(Rule::ConversionErrorHidden),
     },
     Defect {
         fix: Some("745f17a4166e"),
@@ -185,7 +199,9 @@ mod tests {
         check("e856f93e0fb2", "6.12.31", None);
         check("e856f93e0fb2", "6.15.0", None);
         check("e856f93e0fb2", "6.1.192", yes);
-        check("2f94b537c48d", "6.12.107", Some(Affected::Perhaps));
+        check("2f94b537c48d", "6.12.117", yes);
+        check("2f94b537c48d", "6.12.118", Some(Affected::Perhaps));
+        check("2f94b537c48d", "6.6.93", Some(Affected::Perhaps));
         check("2f94b537c48d", "6.12.30", None);
         check("745f17a4166e", "6.6.2", yes);
         check("745f17a4166e", "6.6.3", None);

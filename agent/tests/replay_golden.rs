@@ -1,4 +1,4 @@
-//! Every recording under `tests/data/recordings`, and of the replica's bugs under `tests/data/replica`, replays
+//! Every recording under `tests/data/recordings`, of stock kernels' defects too, and of the replica's bugs under `tests/data/replica`, replays
 //! to the summary beside it, byte for byte.
 //!
 //! `ENDIOD_UPDATE=1` writes the summaries anew; read the difference before it is kept.
@@ -55,7 +55,8 @@ fn check(path: &Path) -> Result<(), String> {
 
 #[test]
 fn every_recording_replays_to_the_summary_beside_it() {
-    let all = recordings().into_iter().chain(recordings_in("replica"));
+    let all = recordings().into_iter();
+    let all = all.chain(recordings_in("recordings/stock")).chain(recordings_in("replica"));
     let failures: Vec<String> = all.filter_map(|it| check(&it).err()).collect();
     assert!(
         failures.is_empty(),
@@ -104,6 +105,31 @@ fn a_file_of_format_version_1_is_still_read() {
     let (exit, told) = replay(&path);
     assert_eq!(exit, Some(1), "it holds a crime: {told}");
     assert!(told.contains("\"rule\":\"double_process\""), "{told}");
+}
+
+/// What stock kernels do when a device fails, as the guests saw it.
+#[test]
+fn stock_kernels_recordings_hold_what_their_names_say() {
+    let (mut hidden, mut bared) = (0, 0);
+    for path in recordings_in("recordings/stock") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let (_, told) = replay(&path);
+        let summary: Summary = serde_json::from_str(&told).unwrap();
+        let (what, kernel) = name.rsplit_once('-').unwrap();
+        assert!(summary.kernel.starts_with(kernel), "{name} is of {}", summary.kernel);
+        assert_eq!((summary.stream.malformed, summary.dropped()), (0, 0), "{name}");
+        let of = |rule: &str| summary.findings.iter().filter(|it| it["rule"] == rule).count();
+        let (converted, untold) = (of("convert_after_failed_write"), of("conversion_error_hidden"));
+        let expected = match (what, kernel) {
+            ("failed-at-once", "6.1" | "6.12") | ("failed-later", "6.1") => (4, 0),
+            ("failed-at-once" | "failed-later", _) => (0, 0),
+            _ => (0, 1),
+        };
+        assert_eq!((converted, untold), expected, "{name}: {told}");
+        bared += converted;
+        hidden += untold;
+    }
+    assert!(bared > 8 && hidden > 5, "the corpus has {bared} and {hidden}");
 }
 
 /// Both bugs of 2012, as the agent saw them on a real kernel.

@@ -24,7 +24,7 @@ pub(crate) fn explain(file: &Path, args: &[&str]) -> (Option<i32>, String, Strin
 }
 
 /// Pictures that are kept: recording, flags, golden.
-const PICTURES: [(&str, &[&str], &str); 6] = [
+const PICTURES: [(&str, &[&str], &str); 8] = [
     ("bug_1.endiod", &[], "bug_1.txt"),
     ("bug_1.endiod", &["--format", "json"], "bug_1.json"),
     ("bug_2_freed.endiod", &[], "bug_2_freed.txt"),
@@ -35,7 +35,12 @@ const PICTURES: [(&str, &[&str], &str); 6] = [
         &["--io-end", "ae11ba8f4028df03@18478102291"],
         "buffered-6.1.txt",
     ),
+    ("recordings/stock/failed-at-once-6.12.endiod", &[], "stock_failed_6.12.txt"),
+    ("recordings/stock/hidden-journal-aborted-7.3.endiod", &[], "stock_hidden_7.3.txt"),
 ];
+
+/// Pages, and how the pictures that they show begin.
+const PAGES: [(&str, &str); 2] = [("explain.md", "bug_"), ("stock-kernels.md", "stock_")];
 
 #[test]
 fn every_kept_picture_is_what_the_program_draws() {
@@ -58,26 +63,27 @@ fn every_kept_picture_is_what_the_program_draws() {
     );
 }
 
-/// The page shows the pictures of both bugs as the program draws them.
 #[test]
-fn the_page_shows_what_the_program_draws() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/explain.md");
-    let mut page = fs::read_to_string(&path).unwrap();
-    for (recording, args, golden) in
-        PICTURES.iter().filter(|it| it.2.starts_with("bug_") && it.2.ends_with("txt"))
-    {
-        let (_, told, _) = explain(&data(recording), args);
-        let begin = page
-            .find(&format!("<!-- {golden} -->\n```text\n"))
-            .unwrap_or_else(|| panic!("{golden} is not in the page"));
-        let begin = begin + format!("<!-- {golden} -->\n```text\n").len();
-        let end = begin + page[begin..].find("```\n").unwrap();
-        if std::env::var_os("ENDIOD_UPDATE").is_some() {
-            page.replace_range(begin..end, &told);
-            fs::write(&path, &page).unwrap();
-            continue;
+fn pages_show_what_the_program_draws() {
+    for (name, prefix) in PAGES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        let mut page = fs::read_to_string(&path).unwrap();
+        for (recording, args, golden) in
+            PICTURES.iter().filter(|it| it.2.starts_with(prefix) && it.2.ends_with("txt"))
+        {
+            let (_, told, _) = explain(&data(recording), args);
+            let begin = page
+                .find(&format!("<!-- {golden} -->\n```text\n"))
+                .unwrap_or_else(|| panic!("{golden} is not in {name}"));
+            let begin = begin + format!("<!-- {golden} -->\n```text\n").len();
+            let end = begin + page[begin..].find("```\n").unwrap();
+            if std::env::var_os("ENDIOD_UPDATE").is_some() {
+                page.replace_range(begin..end, &told);
+                fs::write(&path, &page).unwrap();
+                continue;
+            }
+            assert_eq!(page[begin..end], told, "{golden} in {name}");
         }
-        assert_eq!(page[begin..end], told, "{golden} in the page");
     }
 }
 

@@ -23,6 +23,7 @@ mod refused;
 mod reload;
 mod replica;
 mod scrape;
+mod stock;
 mod stop;
 mod undescribed;
 mod watch;
@@ -48,6 +49,8 @@ pub(crate) enum Suite {
     Degraded,
     /// ext4 is a module without BTF, which takes no tracing program.
     Undescribed,
+    /// What the kernel itself does wrong when a device fails.
+    Stock,
     /// Crimes of the saboteur, which the harness loads, against what the agent finds.
     Crimes,
     /// Prometheus and the dashboards in /in, and the saboteur, which the harness loads.
@@ -137,6 +140,8 @@ cases! {
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
     Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     Agent "failed_writes_are_followed_and_only_their_conversion_is_accused", always, failing::followed;
+    Stock "blocks_of_a_failed_write_are_bared_where_its_conversion_is_accused", always, stock::bared;
+    Stock "an_error_that_fsync_hides_is_accused_and_loses_the_write", always, stock::hidden;
     Agent "a_configuration_is_read_again", always, reload::takes_what_can_change;
     Agent "attached_under_load_it_leaves_nothing_open", always, keep::attached_under_load;
     Agent "a_slice_is_kept_on_request", always, keep::a_slice_on_request;

@@ -1,4 +1,4 @@
-//! A device-mapper device of parts that work and parts that fail, by the control device's own ioctls
+//! A device-mapper device of parts that work and parts that fail, which can change, by the control device's own ioctls
 //! (linux/dm-ioctl.h, version 4; the layout has not changed since).
 
 use std::{
@@ -23,6 +23,10 @@ const DEV_REMOVE: u64 = request(4);
 /// Also "resume", which makes a loaded table live.
 const DEV_SUSPEND: u64 = request(6);
 const TABLE_LOAD: u64 = request(9);
+
+/// What makes a "suspend" of it, which does not freeze the file system.
+const SUSPEND: u32 = 1 << 1 | 1 << 10;
+const NO_FLAGS: u32 = 0;
 
 /// `struct dm_ioctl`.
 #[repr(C)]
@@ -85,15 +89,35 @@ pub(crate) struct Linear {
 impl Linear {
     /// Makes a device of these parts, one behind the other.
     pub(crate) fn create(name: &'static str, parts: &[Part]) -> Result<Linear> {
-        ensure!(parts.len() <= TARGETS_MAX, "a table of {} parts is too long", parts.len());
         let control = OpenOptions::new().read(true).write(true).open(CONTROL);
         let control = control.with_context(|| format!("{CONTROL} (module dm-mod)"))?;
-        call(&control, DEV_CREATE, name, &[])?;
+        call(&control, DEV_CREATE, name, NO_FLAGS, &[])?;
         let mut made = Linear { control, name, path: PathBuf::new() };
-        call(&made.control, TABLE_LOAD, name, &targets(parts)?)?;
-        call(&made.control, DEV_SUSPEND, name, &[])?;
+        made.load(parts)?;
+        made.resume()?;
         made.path = node(name)?;
         Ok(made)
+    }
+
+    /// Gives it other parts, which it has from the next [`Linear::resume`] on.
+    pub(crate) fn load(&self, parts: &[Part]) -> Result<()> {
+        ensure!(parts.len() <= TARGETS_MAX, "a table of {} parts is too long", parts.len());
+        call(&self.control, TABLE_LOAD, self.name, NO_FLAGS, &targets(parts)?)
+    }
+
+    /// Waits for what is under way and holds back what comes, flushes too.
+    pub(crate) fn suspend(&self) -> Result<()> {
+        call(&self.control, DEV_SUSPEND, self.name, SUSPEND, &[])
+    }
+
+    /// Lets go what was held back, to the parts that were loaded last.
+    pub(crate) fn resume(&self) -> Result<()> {
+        call(&self.control, DEV_SUSPEND, self.name, NO_FLAGS, &[])
+    }
+
+    /// Its name among the kernel's disks.
+    pub(crate) fn disk_name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).expect("node() made it of a name")
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -103,7 +127,7 @@ impl Linear {
 
 impl Drop for Linear {
     fn drop(&mut self) {
-        if let Err(error) = call(&self.control, DEV_REMOVE, self.name, &[]) {
+        if let Err(error) = call(&self.control, DEV_REMOVE, self.name, NO_FLAGS, &[]) {
             eprintln!("{error:#}");
         }
     }
@@ -134,7 +158,7 @@ fn targets(parts: &[Part]) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-fn call(control: &File, request: u64, name: &str, targets: &[Target]) -> Result<()> {
+fn call(control: &File, request: u64, name: &str, flags: u32, targets: &[Target]) -> Result<()> {
     const NONE: Target = Target {
         sector_start: 0,
         length: 0,
@@ -149,7 +173,7 @@ fn call(control: &File, request: u64, name: &str, targets: &[Target]) -> Result<
         data_start: u32::try_from(size_of::<Header>())?,
         target_count: u32::try_from(targets.len())?,
         open_count: 0,
-        flags: 0,
+        flags,
         event_nr: 0,
         padding: 0,
         dev: 0,
