@@ -10,7 +10,7 @@ use crate::{
     generation::{self, Functions},
     host::Preemption,
     known_defects::{Affected, KNOWN_DEFECTS, SeenBy, affects},
-    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, Verdict},
+    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, any_sees},
 };
 
 pub(super) fn kernel_of(facts: &Facts) -> Kernel {
@@ -112,9 +112,7 @@ fn ext4_of(facts: &Facts) -> (String, Option<String>) {
 pub(super) fn privileges_of(facts: &Facts) -> Vec<Privilege> {
     let load = match (&facts.attempt, facts.missing_capability) {
         (_, Some(missing)) => (Permission::Missing, Some(format!("this process has no {missing}"))),
-        (Attempt::Tried(tried), None) if tried.verdicts.contains(&Verdict::Attached) => {
-            (Permission::Ok, None)
-        }
+        (Attempt::Tried(tried), None) if any_sees(&tried.verdicts) => (Permission::Ok, None),
         (Attempt::Tried(_), None) => (
             Permission::Missing,
             Some("the capabilities are there, the kernel refuses every program".to_owned()),

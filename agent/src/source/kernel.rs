@@ -35,7 +35,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, refusal_hint};
+pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, any_sees, refusal_hint};
 pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
 pub use counters::Swept;
 pub use dry_run::{DryRun, dry_run};
@@ -388,7 +388,7 @@ fn load(
 }
 
 /// Takes a map out of the object and gives it its type.
-pub(in crate::source::kernel) fn take_map<T, E: std::error::Error + 'static>(
+fn take_map<T, E: std::error::Error + 'static>(
     ebpf: &mut Ebpf,
     name: &'static str,
     into: impl FnOnce(aya::maps::Map) -> Result<T, E>,

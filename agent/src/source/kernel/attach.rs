@@ -153,9 +153,15 @@ fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program, Box
     ebpf.program_mut(probe.program).ok_or_else(|| "the object has no such program".into())
 }
 
+/// Whether any program sees anything: watchpoints alone see nothing of a life.
+pub fn any_sees(verdicts: &[Verdict]) -> bool {
+    let mut rows = PROBES.iter().zip(verdicts);
+    rows.any(|(probe, verdict)| *verdict == Verdict::Attached && !probe.is_of_watchpoints())
+}
+
 /// Fails if no program at all is attached, with the first refusal and what may be behind it.
 pub(super) fn refuse_if_none(verdicts: &[Verdict], host: &Host) -> Result<(), KernelError> {
-    if verdicts.contains(&Verdict::Attached) {
+    if any_sees(verdicts) {
         return Ok(());
     }
     let first = PROBES.iter().zip(verdicts).find_map(|(probe, verdict)| match verdict {

@@ -132,6 +132,7 @@ fn life_order(probe: &Probe) -> usize {
         Witness::WorkQueued => place(Witness::PutDefer) - 1,
         Witness::ReleaseLate => place(Witness::Release) - 1,
         Witness::AttachEnciphered => place(Witness::Attach) - 1,
+        Witness::FlagWrite => place(Witness::WatchRelease) + 1,
         other => place(other),
     }
 }
@@ -192,7 +193,8 @@ where
                 Verdict::Attached
             }
             Err(reason) => {
-                if backend == Backend::Fentry {
+                // Two on functions that others are on as well say nothing that those do not.
+                if backend == Backend::Fentry && !probe.is_of_watchpoints() {
                     self.refusals.push(reason.clone());
                 }
                 Verdict::Failed(reason)
@@ -206,7 +208,11 @@ where
             return Some(Absence::NotAsked("--watchpoints 0"));
         }
         if backend == Backend::Watchpoint {
-            return None;
+            let by_kprobe = self.choice.backend == Some(Backend::Kprobe);
+            return by_kprobe.then_some(Absence::NotAsked("--backend kprobe"));
+        }
+        if probe.is_of_watchpoints() && self.server_of(Witness::FlagWrite).is_none() {
+            return Some(Absence::NotNeeded("there are no watchpoints"));
         }
         match self.choice.backend {
             Some(wanted) if wanted != backend => {
@@ -284,6 +290,9 @@ fn excuse_the_served(verdicts: &mut [Verdict]) {
         let mut others = others.filter(|(_, by)| *by != probe.hook.backend());
         let serves = |witness: Witness| match probe.witness {
             Witness::BioEnd => matches!(witness, Witness::BioEnd | Witness::BioDone),
+            // The slab's tracepoints tell the watchpoints too.
+            Witness::WatchBirth => witness == Witness::Birth,
+            Witness::WatchRelease => witness == Witness::Release,
             own => witness == own,
         };
         if let Some((_, by)) = others.find(|(witness, _)| serves(*witness)) {

@@ -194,7 +194,7 @@ fn map_descriptors(ebpf: &Ebpf) -> io::Result<BTreeMap<String, OwnedFd>> {
 }
 
 /// What a map of a kind that the programs use is made of; another kind is missed by `relocate`.
-fn map_data(map: &Map) -> Option<&MapData> {
+pub(super) fn map_data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
             Some(data)

@@ -26,7 +26,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
 };
 use endiod_wire::wire::{IO_END_FLAG_OFFSET, WATCH_SLOTS_MAX, WatchCall, WatchCounters, watch_end};
 
@@ -36,7 +36,7 @@ use crate::{
     event::{IoEndAddr, Nanos, WatchTotals},
     host::Host,
     limits,
-    source::{kernel::take_map, own::OwnRecords},
+    source::{kernel::module::map_data, own::OwnRecords},
 };
 
 const SECOND: Nanos = Nanos(1_000_000_000);
@@ -157,7 +157,7 @@ impl Engine {
     /// With the maps that it shares with the programs, and as yet without a register: what it tells is
     /// received, and counted, elsewhere.
     pub(super) fn new(
-        ebpf: &mut Ebpf,
+        ebpf: &Ebpf,
         program: OwnedFd,
         host: &Host,
         idle_at: u64,
@@ -167,9 +167,9 @@ impl Engine {
         let (tell, told) = mpsc::sync_channel(limits::WATCH_TOLD_MAX);
         let now = clock::monotonic();
         let engine = Engine {
-            calls: take_map(ebpf, "WATCH_CALLS", RingBuf::try_from)?,
-            watched: take_map(ebpf, "WATCHED", Array::try_from)?,
-            counts: take_map(ebpf, "WATCH_COUNTS", PerCpuArray::try_from)?,
+            calls: RingBuf::try_from(Map::RingBuf(map(ebpf, "WATCH_CALLS")?))?,
+            watched: Array::try_from(Map::Array(map(ebpf, "WATCHED")?))?,
+            counts: PerCpuArray::try_from(Map::PerCpuArray(map(ebpf, "WATCH_COUNTS")?))?,
             program,
             host: host.clone(),
             idle_at,
@@ -406,6 +406,12 @@ impl Engine {
             log::debug!("what became of a watchpoint goes unsaid: {told:?}");
         }
     }
+}
+
+/// A map of the object by a descriptor of our own: programs that are loaded later still need the object's.
+fn map(ebpf: &Ebpf, name: &str) -> Result<MapData, Box<dyn Error>> {
+    let data = ebpf.map(name).and_then(map_data).ok_or("the object has no such map")?;
+    Ok(MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?)
 }
 
 /// A record of `WATCH_CALLS`.

@@ -13,6 +13,7 @@ use endiod::{
     detect::{Detectors, Rule},
     doctor::{Answer, Arming, ProbeVerdict, Report},
     event::Backend,
+    probes::Witness,
     witnesses::Witnesses,
 };
 
@@ -86,9 +87,14 @@ pub(crate) fn says_what_is_assumed(guest: &Guest, facts: &mut Facts) -> Result<(
     let in_part = report.rules.iter().filter(|rule| rule.verdict == Arming::InPart).count();
     facts.insert("rules in part".into(), in_part.into());
     let mut detectors = Detectors::new();
-    detectors.arm(&Witnesses::all_by(Backend::RawTracepoint));
+    let mut witnesses = Witnesses::all_by(Backend::RawTracepoint);
+    witnesses.set(Witness::FlagWrite, Some(Backend::Watchpoint));
+    detectors.arm(&witnesses);
     let served = Rule::ALL.iter().filter(|rule| detectors.is_armed(**rule)).count();
-    ensure!(in_part == served, "raw tracepoints serve {served} rules in part:\n{page}");
+    ensure!(
+        in_part == served,
+        "raw tracepoints and watchpoints serve {served} rules in part:\n{page}"
+    );
     let full = endiod(&["doctor", "--require", "full"])?.status;
     ensure!(full.code() == Some(1), "full ends with {full}");
     drained_to(before)?;

@@ -31,7 +31,9 @@ const STUCK_S: f64 = 5.0;
 const STUCK_AFTER_S: &str = "2";
 
 const UNFIXED: Core = Core { in_fsync: false, queued_locked: false, widen: false, rescue: true };
-pub(super) const FIXED: Core = Core { in_fsync: true, queued_locked: true, ..UNFIXED };
+const FIXED: Core = Core { in_fsync: true, queued_locked: true, ..UNFIXED };
+/// Where the fsync path and the worker meet more often.
+pub(super) const FIXED_WIDENED: Core = Core { widen: true, ..FIXED };
 /// The second half of the fix is missing.
 pub(super) const QUEUED_UNLOCKED: Core = Core { in_fsync: true, widen: true, ..UNFIXED };
 /// The first half of the fix is missing.

@@ -32,7 +32,7 @@ use super::{
         kernel_log::{Committed, KernelLog},
         set,
     },
-    replica::{FIXED, QUEUED_UNLOCKED, module},
+    replica::{FIXED_WIDENED, QUEUED_UNLOCKED, module},
 };
 use crate::{
     Facts, Guest,
@@ -49,7 +49,7 @@ const CRIME: &str = "flag_rewritten";
 const TAKEN: u32 = 2;
 /// Where the replica sets QUEUED, and how often it is run.
 const SETS_QUEUED: &str = "replica_requeue+";
-const RUNS: u32 = 60;
+const RUNS: u32 = 150;
 /// How often it is committed at each arming.
 const CRIMES: u64 = 25;
 /// Loads for them: no more are committed than findings are kept.
@@ -133,7 +133,7 @@ pub(crate) fn others_keep_their_registers(guest: &Guest, facts: &mut Facts) -> R
 
 /// The core of 2012 sets QUEUED where its work puts an io_end back: without the lock as before the fix, with it after.
 pub(crate) fn the_lock_is_read_at_the_store(_: &Guest, facts: &mut Facts) -> Result<()> {
-    for (name, core) in [("unfixed", QUEUED_UNLOCKED), ("fixed", FIXED)] {
+    for (name, core) in [("unfixed", QUEUED_UNLOCKED), ("fixed", FIXED_WIDENED)] {
         module::set(core, 1)?;
         let _ = fs::remove_file(RECORDING);
         let agent = Agent::record_replica(RECORDING)?;
