@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use endiod_wire::{
     layout::EXT4_MAGIC,
-    wire::{IO_END_SIZE, IoEndImage, context},
+    wire::{IO_END_SIZE, IoEndImage, context, valid},
 };
 
 use crate::maps::{CPUS, LEARNED};
@@ -168,32 +168,28 @@ pub(crate) fn tid() -> u32 {
     bpf_get_current_pid_tgid() as u32
 }
 
-/// Execution context of the probed function, from the preempt count (include/linux/preempt.h: bits
-/// 8-15 softirq with bit 8 for "serving"; the masks of the others moved in 7.3).
+/// Execution context of the probed function.
 #[inline(always)]
 pub(crate) fn current_context(cpu: u32) -> u8 {
-    let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
-    if count & NMI_MASK.load() != 0 {
-        context::NMI
-    } else if count & HARDIRQ_MASK.load() != 0 {
-        context::HARDIRQ
-    } else if count & 0x100 != 0 {
-        context::SOFTIRQ
-    } else {
-        context::TASK
-    }
+    context_above(cpu, 0, 0)
 }
 
 /// The context that was interrupted by a watchpoint, whose program the kernel runs as it does an NMI's: the
 /// preempt count has one NMI and one hard interrupt more (`__nmi_enter`, 5.10 to 7.3).
 #[inline(always)]
 pub(crate) fn interrupted_context(cpu: u32) -> u8 {
-    let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
     let of_one = |mask: u32| mask & mask.wrapping_neg();
-    let (nmi, hardirq) = (NMI_MASK.load(), HARDIRQ_MASK.load());
-    if count & nmi > of_one(nmi) {
+    context_above(cpu, of_one(NMI_MASK.load()), of_one(HARDIRQ_MASK.load()))
+}
+
+/// Context by the preempt count, without so many NMIs and hard interrupts (include/linux/preempt.h: bits 8-15
+/// softirq with bit 8 for "serving"; the masks of the others moved in 7.3).
+#[inline(always)]
+fn context_above(cpu: u32, nmis: u32, hardirqs: u32) -> u8 {
+    let Some(count) = preempt_count(cpu) else { return context::UNKNOWN };
+    if count & NMI_MASK.load() > nmis {
         context::NMI
-    } else if count & hardirq > of_one(hardirq) {
+    } else if count & HARDIRQ_MASK.load() > hardirqs {
         context::HARDIRQ
     } else if count & 0x100 != 0 {
         context::SOFTIRQ
@@ -202,10 +198,21 @@ pub(crate) fn interrupted_context(cpu: u32) -> u8 {
     }
 }
 
-/// The first word of the lock of that inode's list of finished io_ends: 0 when nobody holds it (qspinlock;
-/// not on PREEMPT_RT).
+/// Copies the io_end at `address` into `image`, and gives the bits of [`valid`] for what could be read and the
+/// first word of the lock of its inode's list: 0 when nobody holds it (qspinlock; not on PREEMPT_RT), or unread.
 #[inline(always)]
-pub(crate) fn completed_lock(inode: u64) -> Option<u32> {
+pub(crate) fn read_image_and_lock(address: u64, image: &mut IoEndImage) -> (u32, u32) {
+    if !read_image(address, image) {
+        return (0, 0);
+    }
+    match completed_lock(image.inode) {
+        Some(lock) => (valid::IMAGE | valid::LOCK, lock),
+        None => (valid::IMAGE, 0),
+    }
+}
+
+#[inline(always)]
+fn completed_lock(inode: u64) -> Option<u32> {
     if INODE_COMPLETED_LOCK.load() == 0 {
         return None;
     }

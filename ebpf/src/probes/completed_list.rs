@@ -4,12 +4,9 @@
 //! lock held where the write is as the fix of 491caa43639a (3.3) has it, without where it is as before.
 
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
-use endiod_wire::wire::{Requeue, valid};
+use endiod_wire::wire::Requeue;
 
-use crate::{
-    emit::emit,
-    kernel::{completed_lock, read_image},
-};
+use crate::{emit::emit, kernel::read_image_and_lock};
 
 /// `void replica_requeue(struct replica_io_end *io_end)`, in the worker.
 #[fentry]
@@ -17,16 +14,7 @@ fn replica_requeue(ctx: FEntryContext) -> i32 {
     let io_end: u64 = ctx.arg(0);
     emit(|record: &mut Requeue| {
         record.io_end = io_end;
-        record.valid = 0;
-        record.lock = 0;
-        if !read_image(io_end, &mut record.image) {
-            return;
-        }
-        record.valid = valid::IMAGE;
-        if let Some(lock) = completed_lock(record.image.inode) {
-            record.lock = lock;
-            record.valid |= valid::LOCK;
-        }
+        (record.valid, record.lock) = read_image_and_lock(io_end, &mut record.image);
     });
     0
 }

@@ -21,11 +21,11 @@ use aya_ebpf::{
     maps::Array,
     programs::{FEntryContext, FExitContext, PerfEventContext},
 };
-use endiod_wire::wire::{FlagWrite, IO_END_FLAG_OFFSET, WATCH_SLOTS_MAX, WatchCall, valid};
+use endiod_wire::wire::{FlagWrite, IO_END_FLAG_OFFSET, WATCH_SLOTS_MAX, WatchCall};
 
 use crate::{
     emit::{cpu, emit_as_nmi},
-    kernel::{WATCH_SLOTS, completed_lock, interrupted_context, read_image},
+    kernel::{WATCH_SLOTS, interrupted_context, read_image_and_lock},
     maps::{WATCH_CALLS, WATCH_COUNTS, WATCHED},
 };
 
@@ -44,16 +44,7 @@ fn watch_io_end_flag(ctx: PerfEventContext) -> i32 {
         record.header.context = interrupted_context(cpu());
         record.io_end = io_end;
         record.ip = ip;
-        record.valid = 0;
-        record.lock = 0;
-        if !read_image(io_end, &mut record.image) {
-            return;
-        }
-        record.valid = valid::IMAGE;
-        if let Some(lock) = completed_lock(record.image.inode) {
-            record.lock = lock;
-            record.valid |= valid::LOCK;
-        }
+        (record.valid, record.lock) = read_image_and_lock(io_end, &mut record.image);
     });
     let Some(counters) = WATCH_COUNTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value is live for ever; nothing on this CPU interrupts a debug exception but one
