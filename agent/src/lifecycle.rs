@@ -198,12 +198,8 @@ impl Lifecycle {
                 self.bio_done(stamp, bio, part_bytes, status != 0, &seen, sink);
             }
             Body::ReleaseLate { io_end } => self.release_late(io_end, sink),
-            Body::FlagWrite { seen, .. } => {
-                if self.is_live(seen.io_end)
-                    && let Some(deed) = Deed::of(&event.body)
-                {
-                    self.moved(stamp, deed, sink);
-                }
+            Body::FlagWrite { ref seen, locked, ip } => {
+                self.flag_written(stamp, (seen, locked), ip, sink);
             }
             Body::Symbol { address, name } => self.writers.name(address, name),
             Body::WorkQueued { .. } => self.summary.batches_queued += 1,
@@ -356,15 +352,12 @@ impl Lifecycle {
 
     /// Was it alive?
     fn moved(&mut self, stamp: &Stamp, deed: Deed<'_>, sink: &mut impl FnMut(Step<'_>)) -> bool {
-        let Deed { act, io_end: addr, image, ret, ended_before, ip } = deed;
+        let Deed { act, io_end: addr, image, ret, ended_before } = deed;
         let Some(slot) = self.find_or_adopt(stamp, addr, act, sink) else { return false };
         let in_run = matches!(act, Act::Claim | Act::ConvertBegin | Act::Listed);
         let run = if in_run { self.workers.run_of(stamp.task.tid) } else { None };
+        self.note_probes_changed(slot);
         let object = self.io_ends.at(slot);
-        let changed = self.probes_changed_at.is_some_and(|at| object.id().born <= at);
-        if changed && object.note_gap(Gap::ProbesChanged) {
-            self.summary.incomplete[Gap::ProbesChanged as usize] += 1;
-        }
         let sight = self.sight;
         let outcome = object.apply(Input { stamp, act, image, ret, ended_before, sight, run });
         self.summary.note_gaps(outcome.new_gaps);
@@ -378,7 +371,7 @@ impl Lifecycle {
             image: image.copied(),
             earlier: outcome.earlier,
             irregular: outcome.irregular,
-            writer: ip.map(|ip| self.writers.writer(ip)),
+            writer: None,
             lingers: None,
         }));
         if outcome.before == State::Released {
@@ -396,11 +389,13 @@ impl Lifecycle {
         true
     }
 
-    /// Is an io_end alive at that address? A store to what is none, or none any more, is anybody's: the
-    /// allocator's, say, which makes the next one of it.
-    fn is_live(&mut self, addr: IoEndAddr) -> bool {
-        let found = self.io_ends.find(addr).map(|slot| self.io_ends.at(slot).state());
-        found.is_some_and(|state| state != State::Released)
+    /// What lived when a probe came or went has a gap.
+    fn note_probes_changed(&mut self, slot: Slot) {
+        let object = self.io_ends.at(slot);
+        let changed = self.probes_changed_at.is_some_and(|at| object.id().born <= at);
+        if changed && object.note_gap(Gap::ProbesChanged) {
+            self.summary.incomplete[Gap::ProbesChanged as usize] += 1;
+        }
     }
 
     /// It was released, and becomes a tombstone.

@@ -4,7 +4,7 @@
 //! tracepoint that stands in for one is inside of it or of its caller. This module must never know a
 //! state.
 
-use crate::event::{Body, CodeAddr, Context, Cpu, IoEndAddr, IoEndImage, Seen, Stamp, Task};
+use crate::event::{Body, Context, Cpu, IoEndAddr, IoEndImage, Seen, Stamp, Task};
 use crate::probes::Witness;
 
 macro_rules! acts {
@@ -86,20 +86,18 @@ pub(super) struct Deed<'a> {
     pub(super) ret: i64,
     /// A bio ends whose `bi_end_io` is gone.
     pub(super) ended_before: bool,
-    /// The instruction after a store.
-    pub(super) ip: Option<CodeAddr>,
 }
 
 impl<'a> Deed<'a> {
     /// Of an io_end without its bytes.
     pub(super) fn unseen(act: Act, io_end: IoEndAddr, ret: i64) -> Self {
-        Deed { act, io_end, image: None, ret, ended_before: false, ip: None }
+        Deed { act, io_end, image: None, ret, ended_before: false }
     }
 
     /// Of an io_end with its bytes, if they could be read.
     pub(super) fn seen(act: Act, seen: &'a Seen, ret: i64) -> Self {
         let image = seen.image.as_ref();
-        Deed { act, io_end: seen.io_end, image, ret, ended_before: false, ip: None }
+        Deed { act, io_end: seen.io_end, image, ret, ended_before: false }
     }
 
     /// Of the events that are an act and nothing else.
@@ -117,10 +115,6 @@ impl<'a> Deed<'a> {
             Body::Listed { seen, .. } => Deed::seen(Act::Listed, seen, 0),
             Body::Requeue { seen, locked } => {
                 Deed::seen(Act::Requeue, seen, i64::from(*locked == Some(false)))
-            }
-            Body::FlagWrite { seen, locked, ip } => {
-                let deed = Deed::seen(Act::FlagWrite, seen, i64::from(*locked == Some(false)));
-                Deed { ip: Some(*ip), ..deed }
             }
             _ => return None,
         })

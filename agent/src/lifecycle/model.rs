@@ -68,9 +68,6 @@ impl IoEnd {
     /// Follows one event; the object is in its new state afterwards.
     pub(super) fn apply(&mut self, input: Input<'_>) -> Outcome {
         let (before, gaps_before, earlier) = (self.state, self.gaps, self.snapshots);
-        if input.act == Act::FlagWrite {
-            return self.written(input);
-        }
         if let Some(image) = input.image {
             self.mark(before, image);
         }
@@ -189,22 +186,6 @@ impl IoEnd {
             () => Move::Release,
         };
         (action, self.foreign(input).filter(|_| !by_its_work))
-    }
-
-    /// A store to its flag leaves nothing but a step in its history: what is known of an io_end must not
-    /// depend on whether it has a watchpoint. In the core of 2012 the flag is the lock's once the io_end
-    /// is on the list, until it is freed.
-    fn written(&mut self, input: Input<'_>) -> Outcome {
-        let is_published = matches!(self.state, State::Queued | State::Claimed | State::Converted);
-        let unlocked = input.sight.worker_releases && is_published && input.ret != 0;
-        self.tell(input.stamp, input.act, input.image);
-        Outcome {
-            before: self.state,
-            action: Move::PassBy,
-            earlier: self.snapshots,
-            irregular: unlocked.then_some(Irregular::Unlocked),
-            new_gaps: Gaps::default(),
-        }
     }
 
     fn one_more_bio_ended(&mut self) {

@@ -28,7 +28,12 @@ impl Code {
     pub(super) fn new(host: &Host) -> Self {
         // Without a list each is looked up when it is seen, in vain.
         let writers = host.symbols_with_ends(flag_writers::is_writer).unwrap_or_default();
-        Code { host: host.clone(), writers, known: BTreeSet::new() }
+        Code { writers, ..Code::unread(host) }
+    }
+
+    /// Where no store will be seen nothing is looked up.
+    pub(super) fn unread(host: &Host) -> Self {
+        Code { host: host.clone(), writers: Vec::new(), known: BTreeSet::new() }
     }
 
     /// Delivers a record; before the first store from an instruction, what that is called.
