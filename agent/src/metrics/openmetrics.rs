@@ -8,7 +8,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use super::exemplars::{Date, Exemplars, FINDING_ID};
 use super::table::{METRICS, Unit};
-use super::text::{bounds, histogram, push, push_escaped, push_labels, sample};
+use super::text::{bounds, push, push_escaped, push_samples};
 
 /// The text of `families`, in their order.
 pub(super) fn encode(families: &[MetricFamily], exemplars: &Exemplars, date: Date<'_>) -> String {
@@ -41,28 +41,11 @@ fn encode_family(text: &mut String, family: &MetricFamily, exemplars: &Exemplars
     text.push('\n');
     let mut bounds = bounds(family);
     bounds.iter_mut().filter(|bound| !bound.contains('.')).for_each(|bound| bound.push_str(".0"));
-    let mut labels = String::new();
-    for metric in family.get_metric() {
-        labels.clear();
-        push_labels(&mut labels, metric.get_label());
-        match family.get_field_type() {
-            MetricType::COUNTER => {
-                let exemplar = (name == VIOLATIONS)
-                    .then(|| exemplars.of(metric.get_label(), date))
-                    .flatten()
-                    .map(|(id, date)| {
-                        let (seconds, millis) = (date.as_secs(), date.subsec_millis());
-                        format!(" # {{{FINDING_ID}=\"{id}\"}} 1 {seconds}.{millis:03}")
-                    });
-                let value = metric.get_counter().get_value();
-                sample(text, name, &labels, value, exemplar.as_deref());
-            }
-            MetricType::GAUGE => {
-                sample(text, name, &labels, metric.get_gauge().get_value(), None);
-            }
-            _ => histogram(text, name, &labels, &bounds, metric.get_histogram()),
-        }
-    }
+    push_samples(text, family, &bounds, |labels| {
+        let (id, date) = (name == VIOLATIONS).then(|| exemplars.of(labels, date)).flatten()?;
+        let (seconds, millis) = (date.as_secs(), date.subsec_millis());
+        Some(format!(" # {{{FINDING_ID}=\"{id}\"}} 1 {seconds}.{millis:03}"))
+    });
 }
 
 /// The family whose exemplars are findings.

@@ -31,19 +31,31 @@ fn encode_family(text: &mut String, family: &MetricFamily) {
     push(text, &["# HELP ", name, " "]);
     push_escaped(text, family.help(), false);
     push(text, &["\n# TYPE ", name, " ", kind, "\n"]);
-    let bounds = bounds(family);
+    push_samples(text, family, &bounds(family), |_| None);
+}
+
+/// The lines of a family; `exemplar` is what stands behind the value of a counter with these labels.
+pub(super) fn push_samples(
+    text: &mut String,
+    family: &MetricFamily,
+    bounds: &[String],
+    exemplar: impl Fn(&[LabelPair]) -> Option<String>,
+) {
+    let name = family.name();
     let mut labels = String::new();
     for metric in family.get_metric() {
         labels.clear();
         push_labels(&mut labels, metric.get_label());
         match family.get_field_type() {
             MetricType::COUNTER => {
-                sample(text, name, &labels, metric.get_counter().get_value(), None);
+                let exemplar = exemplar(metric.get_label());
+                let value = metric.get_counter().get_value();
+                sample(text, name, &labels, value, exemplar.as_deref());
             }
             MetricType::GAUGE => {
                 sample(text, name, &labels, metric.get_gauge().get_value(), None);
             }
-            _ => histogram(text, name, &labels, &bounds, metric.get_histogram()),
+            _ => histogram(text, name, &labels, bounds, metric.get_histogram()),
         }
     }
 }
@@ -54,7 +66,7 @@ pub(super) fn bounds(family: &MetricFamily) -> Vec<String> {
     buckets.unwrap_or_default().iter().map(|bucket| bucket.upper_bound().to_string()).collect()
 }
 
-pub(super) fn histogram(
+fn histogram(
     text: &mut String,
     name: &str,
     labels: &str,
@@ -78,13 +90,7 @@ pub(super) fn histogram(
 }
 
 /// One line; `exemplar` is what stands behind the value.
-pub(super) fn sample(
-    text: &mut String,
-    name: &str,
-    labels: &str,
-    value: f64,
-    exemplar: Option<&str>,
-) {
+fn sample(text: &mut String, name: &str, labels: &str, value: f64, exemplar: Option<&str>) {
     if labels.is_empty() {
         push(text, &[name, " "]);
     } else {
@@ -106,7 +112,7 @@ pub(super) fn push(text: &mut String, parts: &[&str]) {
     }
 }
 
-pub(super) fn push_labels(text: &mut String, labels: &[LabelPair]) {
+fn push_labels(text: &mut String, labels: &[LabelPair]) {
     for (index, label) in labels.iter().enumerate() {
         push(text, &[if index == 0 { "" } else { "," }, label.name(), "=\""]);
         push_escaped(text, label.value(), true);
