@@ -92,3 +92,12 @@ fn display(command: &Command) -> String {
     }
     shown.join(" ")
 }
+
+/// An empty directory for a test.
+#[cfg(test)]
+pub(crate) fn scratch(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+    remove_dir_all(&dir).unwrap();
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}

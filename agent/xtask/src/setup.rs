@@ -216,13 +216,7 @@ fn lock(workspace: &Workspace) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
-        remove_dir_all(&dir).unwrap();
-        fs::create_dir_all(&dir).unwrap();
-        dir
-    }
+    use crate::command::scratch;
 
     #[test]
     fn a_part_is_built_once_per_recipe() {

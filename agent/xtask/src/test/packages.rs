@@ -145,13 +145,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
-        remove_dir_all(&dir).unwrap();
-        fs::create_dir_all(&dir).unwrap();
-        dir
-    }
+    use crate::command::scratch;
 
     #[test]
     fn a_recipe_is_carried_out_into_an_empty_root() {

@@ -9,12 +9,7 @@
 //!
 //! A watchpoint is on few io_ends: what was committed on others is missed, and shown.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use endiod::{
@@ -64,14 +59,17 @@ pub(crate) fn legal_writers_only(guest: &Guest, facts: &mut Facts) -> Result<()>
     let summary = stop(agent)?;
     let told = Told::read()?;
     let watched = note(facts, &summary)?;
-    facts.insert("writers".into(), told.writers.join(", ").into());
-    fs::write(guest.out.join("watch.writers"), told.writers.join("\n"))?;
+    let writers = told.writers.iter().map(|(place, stores)| format!("{place}: {}", stores.all));
+    let writers: Vec<_> = writers.collect();
+    facts.insert("writers".into(), writers.join(", ").into());
+    fs::write(guest.out.join("watch.writers"), writers.join("\n"))?;
+    let stores = told.stores_by("").all + told.unnamed;
     ensure!(summary.findings.is_empty(), "findings: {:?}", summary.findings);
     ensure!(watched.io_ends > 0 && watched.hits > 0, "nothing was watched: {watched:?}");
     ensure!(told.unnamed == 0, "{} stores are by nobody who has a name", told.unnamed);
-    ensure!(watched.hits == told.stores + watched.lost, "{watched:?}, {} told", told.stores);
-    ensure!(watched.io_ends == told.watches.len() as u64, "{watched:?}");
-    ensure!(told.watches.iter().all(|it| it.end_ns.is_some()), "a watchpoint was left on");
+    ensure!(watched.hits == stores + watched.lost, "{watched:?}, {stores} told");
+    ensure!(watched.io_ends == told.begun, "{watched:?}");
+    ensure!(told.left_on.is_empty(), "a watchpoint was left on");
     Ok(())
 }
 
@@ -98,8 +96,8 @@ pub(crate) fn stranger_is_caught(guest: &Guest, facts: &mut Facts) -> Result<()>
     fs::write(guest.out.join("watch.summary.json"), serde_json::to_vec_pretty(&summary)?)?;
     note(facts, &summary)?;
     let told = Told::read()?;
-    let caught = caught(&committed, &summary, told.key)?;
-    let seen = told.by_stranger;
+    let caught = caught(&committed, &summary, told.key.context("no HOST")?)?;
+    let seen = told.stores_by(CRIME).all;
     let suppressed: u64 = summary.suppressed.values().sum();
     for (fact, count) in [
         ("committed", committed.len() as u64),
@@ -139,7 +137,7 @@ pub(crate) fn the_lock_is_read_at_the_store(_: &Guest, facts: &mut Facts) -> Res
         let agent = Agent::record_replica(RECORDING)?;
         module::run(RUNS)?;
         stop(agent)?;
-        let (stores, unlocked) = stores_by(SETS_QUEUED)?;
+        let Stores { all: stores, unlocked } = Told::read()?.stores_by(SETS_QUEUED);
         facts.insert(format!("{name}_stores"), stores.into());
         facts.insert(format!("{name}_unlocked"), unlocked.into());
         ensure!(stores > 0, "{name}: no store of {SETS_QUEUED} met a watchpoint");
@@ -148,27 +146,6 @@ pub(crate) fn the_lock_is_read_at_the_store(_: &Guest, facts: &mut Facts) -> Res
         ensure!(is_fixed || unlocked > 0, "{name}: each of {stores} found the lock held");
     }
     Ok(())
-}
-
-/// Stores of a function in the recording, and those that found the lock's word 0.
-fn stores_by(function: &str) -> Result<(u64, u64)> {
-    let mut reader = Reader::new(fs::File::open(RECORDING)?)?;
-    let mut at = BTreeSet::new();
-    let (mut stores, mut unlocked) = (0, 0);
-    while let Some(record) = reader.next_record()? {
-        let Ok(event) = decode(record) else { continue };
-        match event.body {
-            Body::Symbol { address, name } if name.to_string().starts_with(function) => {
-                at.insert(address.0);
-            }
-            Body::FlagWrite { ip, locked, .. } if at.contains(&ip.0) => {
-                stores += 1;
-                unlocked += u64::from(locked == Some(false));
-            }
-            _ => {}
-        }
-    }
-    Ok((stores, unlocked))
 }
 
 /// Synchronous writes to holes, so that each is an io_end to convert. One thread: see `crimes::load`.
@@ -236,58 +213,64 @@ fn caught(committed: &[Committed], summary: &Summary, key: AddressKey) -> Result
     Ok(caught)
 }
 
-/// One watchpoint's time on an io_end.
-struct Watch {
-    io_end: u64,
-    end_ns: Option<u64>,
+/// Stores of a function.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stores {
+    all: u64,
+    /// Of those, the ones that found the word of the list's lock 0.
+    unlocked: u64,
 }
 
 /// A recording, as far as watchpoints go.
+#[derive(Default)]
 struct Told {
-    key: AddressKey,
-    watches: Vec<Watch>,
-    stores: u64,
+    key: Option<AddressKey>,
+    begun: u64,
+    /// Whose watchpoints were not taken off. One that is born where another died may have its own before
+    /// that one's is off.
+    left_on: Vec<IoEndAddr>,
     unnamed: u64,
-    /// By the crime's function.
-    by_stranger: u64,
-    /// Who wrote, with how often.
-    writers: Vec<String>,
+    /// By the place in a function.
+    writers: BTreeMap<String, Stores>,
 }
 
 impl Told {
     fn read() -> Result<Told> {
         let mut reader = Reader::new(fs::File::open(RECORDING)?)?;
-        let mut key = AddressKey(0);
-        let (mut watches, mut stores, mut unnamed) = (Vec::<Watch>::new(), 0, 0);
-        let mut names = BTreeMap::new();
-        let mut writers = BTreeMap::<String, u64>::new();
+        let (mut told, mut names) = (Told::default(), BTreeMap::new());
         while let Some(record) = reader.next_record()? {
             let Ok(event) = decode(record) else { continue };
             match event.body {
-                Body::Host { hash_key, .. } => key = AddressKey(hash_key),
+                Body::Host { hash_key, .. } => told.key = Some(AddressKey(hash_key)),
                 Body::Symbol { address, name } => drop(names.insert(address, name.to_string())),
-                Body::FlagWrite { ip, .. } => {
-                    stores += 1;
-                    match names.get(&ip) {
-                        Some(name) => *writers.entry(name.clone()).or_default() += 1,
-                        None => unnamed += 1,
+                Body::FlagWrite { ip, locked, .. } => match names.get(&ip) {
+                    Some(name) => {
+                        let stores = told.writers.entry(name.clone()).or_default();
+                        stores.all += 1;
+                        stores.unlocked += u64::from(locked == Some(false));
                     }
-                }
+                    None => told.unnamed += 1,
+                },
                 Body::WatchBegin { io_end, .. } => {
-                    watches.push(Watch { io_end: io_end.0, end_ns: None });
+                    told.begun += 1;
+                    told.left_on.push(io_end);
                 }
-                Body::WatchEnd { io_end, at, .. } => {
-                    let of = |it: &&mut Watch| it.io_end == io_end.0 && it.end_ns.is_none();
-                    let watch = watches.iter_mut().rev().find(of);
-                    let watch = watch.context("a watchpoint ended that never began")?;
-                    watch.end_ns = Some(at.0);
+                Body::WatchEnd { io_end, .. } => {
+                    let at = told.left_on.iter().position(|it| *it == io_end);
+                    told.left_on.swap_remove(at.context("a watchpoint ended that never began")?);
                 }
                 _ => {}
             }
         }
-        let of_crime = writers.iter().filter(|(name, _)| name.starts_with(CRIME));
-        let by_stranger = of_crime.map(|(_, count)| count).sum();
-        let writers = writers.iter().map(|(name, count)| format!("{name}: {count}")).collect();
-        Ok(Told { key, watches, stores, unnamed, by_stranger, writers })
+        Ok(told)
+    }
+
+    /// Of the function that the place is in, or of all.
+    fn stores_by(&self, function: &str) -> Stores {
+        let of = self.writers.iter().filter(|(place, _)| place.starts_with(function));
+        of.fold(Stores::default(), |sum, (_, stores)| Stores {
+            all: sum.all + stores.all,
+            unlocked: sum.unlocked + stores.unlocked,
+        })
     }
 }
