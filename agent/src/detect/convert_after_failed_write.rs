@@ -10,6 +10,8 @@
 //! submitter drops the last reference after a bio failed. Kernels before those convert after every failed
 //! write. The finding says which of these it is.
 //!
+//! Where a kernel sets FAILED and the bit is lost (`lost_flag_update.rs`), it converts what failed for that.
+//!
 //! This rule must never charge a conversion of another incarnation than the one that failed.
 
 use super::{Charge, Confidence, Detector, Fact, Need, Rule, Way};
@@ -29,7 +31,7 @@ pub(super) const DETECTOR: Detector = Detector {
                 Need::fact(Fact::FailedFlag),
             ],
             fixture: "convert_after_failed_write.trace",
-            check: |step| by_flag(step).or_else(|| by_bio(step)),
+            check: |step| by_flag(step).or_else(|| by_bio(step, LOST)),
         },
         Way {
             needs: &[
@@ -40,7 +42,7 @@ pub(super) const DETECTOR: Detector = Detector {
                 Need::fact(Fact::NoOtherFlags),
             ],
             fixture: "convert_after_failed_bio.trace",
-            check: by_bio,
+            check: |step| by_bio(step, NO_FLAG),
         },
     ],
     despite: &[Gap::AttachMissed, Gap::ClaimMissed],
@@ -68,14 +70,17 @@ fn by_flag(step: &IoEndStep<'_>) -> Option<Charge> {
     )
 }
 
-fn by_bio(step: &IoEndStep<'_>) -> Option<Charge> {
+/// On kernels that are known to set FAILED.
+const LOST: &str =
+    "it was converted after a bio of it had failed: FAILED was not seen in its flag, it was lost";
+const NO_FLAG: &str =
+    "it was converted after a bio of it had failed: kernels without e856f93e0fb2 do that";
+
+fn by_bio(step: &IoEndStep<'_>, what: &'static str) -> Option<Charge> {
     if step.act != Act::ConvertBegin || !step.earlier.saw_bio_fail() {
         return None;
     }
-    charge(
-        step,
-        "it was converted after a bio of it had failed: kernels without e856f93e0fb2 do that",
-    )
+    charge(step, what)
 }
 
 fn charge(step: &IoEndStep<'_>, what: &'static str) -> Option<Charge> {
