@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread::JoinHandle,
@@ -149,6 +150,30 @@ impl Agent {
         ensure!(status.success(), "endiod ended with {status}:\n{log}");
         let summary = serde_json::from_str(&stdout).context("the last summary is no JSON")?;
         Ok(Ended { summary, log })
+    }
+}
+
+/// An agent that records for the host, which replays the file and holds it against the live summary.
+pub(crate) struct Recorder {
+    agent: Agent,
+    /// The recording, in the directory that comes back to the host.
+    pub(crate) path: PathBuf,
+}
+
+impl Recorder {
+    /// Starts `endiod record`; the file is called after `name`.
+    pub(crate) fn start(guest: &Guest, name: &str) -> Result<Recorder> {
+        let path = guest.out.join(format!("{name}.endiod"));
+        let agent = Agent::record(path.to_str().context("the path is text")?)?;
+        Ok(Recorder { agent, path })
+    }
+
+    /// Stops it with SIGTERM; its summary as it was printed lies beside the recording afterwards.
+    pub(crate) fn stop(self) -> Result<Summary> {
+        let (status, live, log) = self.agent.signal(libc::SIGTERM)?;
+        fs::write(self.path.with_extension("live.json"), &live)?;
+        ensure!(status.success(), "endiod record ended with {status}:\n{log}");
+        serde_json::from_str(&live).context("the last summary is no JSON")
     }
 }
 

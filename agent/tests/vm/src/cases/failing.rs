@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use endiod::{report::Summary, source::sim::Random};
+use endiod::source::sim::Random;
 
 use super::conservation::{check_io_ends, check_stream};
 use crate::{
     Facts, Guest,
-    agent::Agent,
+    agent::Recorder,
     disk::{self, Mounted},
     dm::{self, Linear, Part},
     workload::sync,
@@ -48,14 +48,11 @@ pub(crate) fn followed(guest: &Guest, facts: &mut Facts) -> Result<()> {
     disk::make(device.path(), MKFS)?;
     let mounted = disk::mount(device.path(), "failing", "ext4", "errors=continue")?;
     sync();
-    let path = guest.out.join(format!("failing-{}.endiod", guest.kernel));
-    let agent = Agent::record(path.to_str().context("the path is text")?)?;
+    let recorder = Recorder::start(guest, &format!("failing-{}", guest.kernel))?;
+    let path = recorder.path.clone();
     let failed = write(&mounted)?;
     sync();
-    let (status, summary, log) = agent.signal(libc::SIGTERM)?;
-    fs::write(path.with_extension("live.json"), &summary)?;
-    ensure!(status.success(), "endiod record ended with {status}:\n{log}");
-    let summary: Summary = serde_json::from_str(&summary)?;
+    let summary = recorder.stop()?;
     let io_ends = &summary.io_ends;
     for (name, count) in [
         ("io_ends", io_ends.born),

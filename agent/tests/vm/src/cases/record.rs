@@ -2,30 +2,25 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::conservation::{buffered_line, check_stream};
 use crate::{
     Facts, Guest,
-    agent::Agent,
+    agent::Recorder,
     workload::{COMMIT_LINE, make_room, stress, sync},
 };
 
 /// Live and replay print the same summary, as JSON and as bytes; the host replays the file again.
 pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
-    let path = guest.out.join("both.endiod");
-    let file = path.to_str().context("the path is text")?;
-    let agent = Agent::record(file)?;
+    let recorder = Recorder::start(guest, "both")?;
+    let path = recorder.path.clone();
     stress("recorded1", &COMMIT_LINE)?;
     let line = buffered_line();
     stress("recorded2", &line)?;
     sync();
-    let (status, live, log) = agent.signal(libc::SIGTERM)?;
-    fs::write(path.with_extension("live.json"), &live)?;
-    ensure!(status.success(), "endiod record ended with {status}:\n{log}");
-
-    let summary: endiod::report::Summary = serde_json::from_str(&live)?;
+    let summary = recorder.stop()?;
     check_stream(&summary)?;
     ensure!(summary.io_ends.born > 0, "no io_end was born: this run proves nothing");
     ensure!(summary.direct_ios.completed > 0, "no direct write completed: this proves nothing");
@@ -42,7 +37,9 @@ pub(crate) fn replays_to_the_same_summary(guest: &Guest, facts: &mut Facts) -> R
     let per_event = u32::try_from(bytes).map(f64::from)? / u32::try_from(events).map(f64::from)?;
     facts.insert("bytes_per_event".into(), ((per_event * 10.0).round() / 10.0).into());
 
-    let replay = Command::new("endiod").args(["replay", "--format", "json", file]).output()?;
+    let live = fs::read_to_string(path.with_extension("live.json"))?;
+    let replay = ["replay", "--format", "json"];
+    let replay = Command::new("endiod").args(replay).arg(&path).output()?;
     let stderr = String::from_utf8_lossy(&replay.stderr);
     ensure!(replay.status.success(), "endiod replay ended with {}: {stderr}", replay.status);
     let told = String::from_utf8_lossy(&replay.stdout);

@@ -16,7 +16,7 @@ use endiod::report::Summary;
 
 use self::rig::{OLD, Rig};
 use super::conservation::check_stream;
-use crate::{Facts, Guest, agent::Agent};
+use crate::{Facts, Guest, agent::Recorder};
 
 pub(crate) use hidden::hidden;
 
@@ -62,7 +62,7 @@ pub(crate) fn bared(guest: &Guest, facts: &mut Facts) -> Result<()> {
 /// How many bytes of the files are not theirs, and of how many io_ends the conversion was accused.
 fn fail(guest: &Guest, when: When, name: &str) -> Result<(usize, usize)> {
     let rig = Rig::new()?;
-    let watch = Watch::start(guest, &format!("failed-{name}"))?;
+    let recorder = Recorder::start(guest, &format!("failed-{name}-{}", guest.kernel))?;
     for n in 0..FILES {
         let file = open(rig.mounted.dir(), &format!("f{n}"))?;
         file.write_all_at(&[NEW; FILE_BYTES], 0).context("cannot write to the cache")?;
@@ -83,7 +83,8 @@ fn fail(guest: &Guest, when: When, name: &str) -> Result<(usize, usize)> {
         rig.hold_data()?;
         rig.release_data(false)?;
     }
-    let summary = watch.stop()?;
+    let summary = recorder.stop()?;
+    check_stream(&summary)?;
     let disk = rig.mount_the_disk()?;
     let mut bared = 0;
     for n in 0..FILES {
@@ -107,24 +108,6 @@ fn accused<'a>(summary: &'a Summary, rule: &str) -> Result<Vec<&'a str>> {
         .find(|it| it["rule"] != "oracle_divergence" || !accused.contains(&object(it)));
     ensure!(stray.is_none(), "accused: {stray:?}");
     Ok(accused)
-}
-
-/// A recorder.
-struct Watch(Agent);
-
-impl Watch {
-    fn start(guest: &Guest, name: &str) -> Result<Watch> {
-        let path = guest.out.join(format!("{name}-{}.endiod", guest.kernel));
-        Ok(Watch(Agent::record(path.to_str().context("the path is text")?)?))
-    }
-
-    fn stop(self) -> Result<Summary> {
-        let (status, summary, log) = self.0.signal(libc::SIGTERM)?;
-        ensure!(status.success(), "endiod record ended with {status}:\n{log}");
-        let summary: Summary = serde_json::from_str(&summary)?;
-        check_stream(&summary)?;
-        Ok(summary)
-    }
 }
 
 fn open(dir: &Path, name: &str) -> Result<File> {

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{FILE_BYTES, NEW, Rig, Watch, accused, open};
-use crate::{Facts, Guest, workload::sync};
+use super::{super::conservation::check_stream, FILE_BYTES, NEW, Rig, accused, open};
+use crate::{Facts, Guest, agent::Recorder, workload::sync};
 
 /// What makes the conversion fail while the data is under way.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ fn hide(guest: &Guest, facts: &mut Facts, way: Way, name: &str) -> Result<()> {
         preallocate(&file)?;
     }
     sync();
-    let watch = Watch::start(guest, &format!("hidden-{name}"))?;
+    let recorder = Recorder::start(guest, &format!("hidden-{name}-{}", guest.kernel))?;
     let said_before = said()?;
     file.write_all_at(&[NEW; FILE_BYTES], 0).context("cannot write to the cache")?;
     rig.hold_data()?;
@@ -63,7 +63,8 @@ fn hide(guest: &Guest, facts: &mut Facts, way: Way, name: &str) -> Result<()> {
         told.join().map_err(|_| anyhow!("the syncing thread panicked"))
     })?;
     let said = said()? - said_before;
-    let summary = watch.stop()?;
+    let summary = recorder.stop()?;
+    check_stream(&summary)?;
     drop((file, other));
     let disk = rig.mount_the_disk()?;
     let bytes = fs::read(disk.dir().join("file"))?;
