@@ -246,6 +246,10 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::DirectIoCompleteEnd { header: _, iocb, ret } = read(bytes)?;
             Body::DirectIoCompleteEnd { iocb: IocbAddr(iocb), ret }
         }
+        wire::DirectIoUncounted::KIND => {
+            let wire::DirectIoUncounted { header: _, iocb } = read(bytes)?;
+            Body::DirectIoUncounted { iocb: IocbAddr(iocb) }
+        }
         wire::DirectIoReturn::KIND => {
             let wire::DirectIoReturn { header: _, iocb, ret } = read(bytes)?;
             Body::DirectIoReturn { iocb: IocbAddr(iocb), ret }
@@ -332,13 +336,13 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             Body::TaskName { tid: task, comm: Name(comm) }
         }
         wire::WatchBegin::KIND => {
-            let wire::WatchBegin { header: _, io_end, at_ns, slot: _, cpus } = read(bytes)?;
-            Body::WatchBegin { io_end: IoEndAddr(io_end), at: Nanos(at_ns), cpus }
+            let wire::WatchBegin { header: _, io_end, at_ns, slot, cpus } = read(bytes)?;
+            Body::WatchBegin { io_end: IoEndAddr(io_end), slot, at: Nanos(at_ns), cpus }
         }
         wire::WatchEnd::KIND => {
-            let wire::WatchEnd { header: _, io_end, at_ns, slot: _, why } = read(bytes)?;
+            let wire::WatchEnd { header: _, io_end, at_ns, slot, why } = read(bytes)?;
             let released = why == wire::watch_end::RELEASED;
-            Body::WatchEnd { io_end: IoEndAddr(io_end), at: Nanos(at_ns), released }
+            Body::WatchEnd { io_end: IoEndAddr(io_end), slot, at: Nanos(at_ns), released }
         }
         wire::WatchTotals::KIND => {
             let wire::WatchTotals { header: _, hits, lost, interrupts, late, slots, cpus } =

@@ -15,11 +15,13 @@
 //! because time and loss come in through records only. One verdict per object and rule, then a
 //! count.
 
+mod accused;
 mod bad_linkage;
 mod bad_reference;
 mod conversion_error_hidden;
 mod convert_after_failed_write;
 mod convert_in_irq;
+mod direct_io_order;
 mod double_process;
 mod facts;
 mod fsync_before_conversion;
@@ -41,15 +43,16 @@ mod worker_freed_in_use;
 use std::collections::VecDeque;
 
 use crate::event::{Backend, Body, Event, Nanos};
-use crate::lifecycle::{Gap, IoEnd, IoEndId, IoEndStep, Party, State, Step};
+use crate::lifecycle::{DirectIoBroken, Gap, IoEnd, IoEndId, IoEndStep, Party, Step};
 use crate::limits;
 use crate::oracle::in_step::{Said, Words};
 use crate::witnesses::Witnesses;
 
+use accused::{Accused, Charged};
 pub use facts::{Fact, Facts};
 use losses::Losses;
 pub use need::{Lack, Need, Way};
-pub use verdict::{Confidence, Rule, Suppressed, Tally, Verdict};
+pub use verdict::{Confidence, Did, Object, ObjectId, Rule, Suppressed, Tally, Verdict};
 
 /// What a rule's check says of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +103,7 @@ pub const DETECTORS: &[Detector] = &[
     leaked_handle::DETECTOR,
     missing_bio::DETECTOR,
     convert_in_irq::DETECTOR,
+    direct_io_order::DETECTOR,
     worker_freed_in_use::DETECTOR,
     fsync_before_conversion::DETECTOR,
     conversion_error_hidden::DETECTOR,
@@ -121,7 +125,7 @@ pub struct Detectors {
     losses: Losses,
     held: VecDeque<Verdict>,
     /// Objects accused lately.
-    accused: VecDeque<Accused>,
+    accused: Accused,
     tally: Tally,
 }
 
@@ -129,16 +133,6 @@ impl Default for Detectors {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// An object and what it was accused of, a bit per [`Rule`].
-struct Accused {
-    id: IoEndId,
-    rules: u32,
-    /// Of those, the ones that were not confirmed.
-    suppressed: u32,
-    /// States in which it was found stuck, a bit each.
-    stuck_in: u16,
 }
 
 impl Detectors {
@@ -153,7 +147,7 @@ impl Detectors {
             said: None,
             losses: Losses::new(),
             held: VecDeque::with_capacity(limits::HELD_MAX),
-            accused: VecDeque::with_capacity(limits::ACCUSED_MAX),
+            accused: Accused::new(),
             tally: Tally::default(),
         };
         detectors.arm(&Witnesses::all_by(Backend::Fentry));
@@ -244,6 +238,7 @@ impl Detectors {
         let moved = match step {
             Step::IoEndMoved(moved) => moved,
             Step::IoEndLost(lost) => return self.born_again(lost),
+            Step::DirectIoBroken(broken) => return self.order_broken(broken),
             _ => return,
         };
         if self.witnesses.get(moved.act.witness()) == Some(Backend::Kprobe) {
@@ -289,12 +284,43 @@ impl Detectors {
     /// record has a gap.
     fn born_again(&mut self, lost: &IoEnd) {
         let (id, rule) = (lost.id(), Rule::OracleDivergence);
+        let object = ObjectId::IoEnd(id);
         let said = self.said.filter(|said| said.is_fresh() && said.born == Some(id.born));
         if let (Some(_), Some(gap)) = (said.filter(|_| self.is_armed(rule)), gap_of(lost, &[]))
-            && self.first_time(id, rule)
+            && self.first_time(object, rule)
         {
-            self.suppress(id, rule, gap);
+            self.suppress(object, rule, gap);
         }
+    }
+
+    /// The rule of direct writes: what broke the order was found where they are followed.
+    fn order_broken(&mut self, broken: &DirectIoBroken) {
+        let rule = Rule::DirectIoOrder;
+        if !self.is_armed(rule) {
+            return;
+        }
+        let (confidence, what, first) = direct_io_order::charge(broken);
+        let object = Object::DirectWrite(broken.write);
+        if !self.first_time(object.id(), rule) {
+            return self.repeat(object.id(), rule);
+        }
+        self.hold(Verdict {
+            rule,
+            confidence,
+            what,
+            rests_on: direct_io_order::DETECTOR.needs(),
+            object,
+            stamp: broken.stamp,
+            image: None,
+            parties: [first, Some(Party::new(&broken.stamp, broken.act))]
+                .map(|party| party.map(|party| party.map(Did::DirectWrite))),
+            writer: None,
+            lingers: None,
+            oracle: Words::default(),
+            confirmed_at: Nanos(0),
+            last_loss_at: None,
+            repeats: 0,
+        });
     }
 
     /// What the cores say of that object, as far as they were asked.
@@ -311,44 +337,53 @@ impl Detectors {
         step: &IoEndStep<'_>,
         charge: Charge,
     ) {
-        let id = step.object.id();
+        let id = ObjectId::IoEnd(step.object.id());
         let first = self.first_time(id, rule);
         if step.lingers.is_some() {
             // It is found again each second; one finding per state.
-            if !self.first_in(id, step.before) {
+            if !self.accused.first_in(id, step.before) {
                 return;
             }
         } else if !first {
             return self.repeat(id, rule);
         }
         let actor = Party::new(&step.stamp, step.act);
-        let candidate = Verdict {
+        self.hold(Verdict {
             rule,
             confidence: charge.confidence,
             what: charge.what,
             rests_on,
-            object: *step.object,
+            object: Object::IoEnd(*step.object),
             stamp: step.stamp,
             image: step.image,
-            parties: [charge.first, Some(actor).filter(|_| step.lingers.is_none())],
+            parties: [charge.first, Some(actor).filter(|_| step.lingers.is_none())]
+                .map(|party| party.map(|party| party.map(Did::IoEnd))),
             writer: step.writer,
             lingers: step.lingers.copied(),
-            oracle: self.words_of(id),
+            oracle: self.words_of(step.object.id()),
             confirmed_at: Nanos(0),
             last_loss_at: None,
             repeats: 0,
+        });
+    }
+
+    /// Holds a candidate until its TICK, unless its object's record has a gap.
+    fn hold(&mut self, candidate: Verdict) {
+        let (id, rule) = (candidate.object.id(), candidate.rule);
+        let gap = match &candidate.object {
+            Object::IoEnd(object) => gap_of(object, DETECTORS[rule as usize].despite),
+            // Its begin was seen, and nothing else of it can be missed without a loss.
+            Object::DirectWrite(_) => None,
         };
-        if let Some(reason) = gap_of(&candidate.object, DETECTORS[rule as usize].despite) {
-            return self.suppress(id, rule, reason);
+        let full = (self.held.len() == limits::HELD_MAX).then_some(Suppressed::QueueFull);
+        match gap.or(full) {
+            Some(reason) => self.suppress(id, rule, reason),
+            None => self.held.push_back(candidate),
         }
-        if self.held.len() == limits::HELD_MAX {
-            return self.suppress(id, rule, Suppressed::QueueFull);
-        }
-        self.held.push_back(candidate);
     }
 
     fn settle(&mut self, mut held: Verdict, at: Nanos, sink: &mut impl FnMut(&Verdict)) {
-        if let Some(cause) = self.losses.touching(held.object.id().born, held.rests_on) {
+        if let Some(cause) = self.losses.touching(held.object.id().born(), held.rests_on) {
             return self.suppress(held.object.id(), held.rule, cause.into());
         }
         held.confirmed_at = at;
@@ -358,51 +393,27 @@ impl Detectors {
         sink(&held);
     }
 
-    fn suppress(&mut self, id: IoEndId, rule: Rule, reason: Suppressed) {
+    fn suppress(&mut self, id: ObjectId, rule: Rule, reason: Suppressed) {
         self.tally.suppressed[rule as usize][reason as usize] += 1;
-        if let Some(accused) = self.accused(id) {
-            accused.suppressed |= 1 << rule as u32;
-        }
+        self.accused.suppress(id, rule);
     }
 
     /// The same object and rule again: one more of a verdict, nothing of a candidate that was
     /// suppressed.
-    fn repeat(&mut self, id: IoEndId, rule: Rule) {
+    fn repeat(&mut self, id: ObjectId, rule: Rule) {
         let same = |held: &&mut Verdict| held.rule == rule && held.object.id() == id;
         if let Some(held) = self.held.iter_mut().find(same) {
             held.repeats += 1;
-        } else if self.accused(id).is_some_and(|it| it.suppressed & (1 << rule as u32) == 0) {
+        } else if self.accused.stands(id, rule) {
             self.tally.repeated[rule as usize] += 1;
         }
     }
 
-    fn accused(&mut self, id: IoEndId) -> Option<&mut Accused> {
-        self.accused.iter_mut().rev().find(|accused| accused.id == id)
-    }
-
-    /// Remembers that it was found stuck in that state; `false` if it was before.
-    fn first_in(&mut self, id: IoEndId, state: State) -> bool {
-        let bit = 1 << state as u16;
-        let Some(accused) = self.accused(id) else { return false };
-        let first = accused.stuck_in & bit == 0;
-        accused.stuck_in |= bit;
-        first
-    }
-
     /// Remembers the accusation; `false` if this object was accused under this rule before.
-    fn first_time(&mut self, id: IoEndId, rule: Rule) -> bool {
-        let bit = 1 << rule as u32;
-        if let Some(accused) = self.accused(id) {
-            let first = accused.rules & bit == 0;
-            accused.rules |= bit;
-            return first;
-        }
-        if self.accused.len() == limits::ACCUSED_MAX {
-            self.accused.pop_front();
-            self.tally.accused_forgotten += 1;
-        }
-        self.accused.push_back(Accused { id, rules: bit, suppressed: 0, stuck_in: 0 });
-        true
+    fn first_time(&mut self, id: ObjectId, rule: Rule) -> bool {
+        let charged = self.accused.charge(id, rule);
+        self.tally.accused_forgotten += u64::from(charged == Charged::FirstForAnother);
+        charged != Charged::Again
     }
 }
 

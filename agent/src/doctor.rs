@@ -217,7 +217,7 @@ fn probe_verdict(
 
 /// One row per back end: what it serves, why it does not serve more, and what it costs.
 fn backends_of(facts: &Facts, probes: &[Probe]) -> Vec<report::Backend> {
-    let backends = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe];
+    let backends = [Backend::Fentry, Backend::RawTracepoint, Backend::Kprobe, Backend::Watchpoint];
     backends.into_iter().map(|backend| backend_of(facts, probes, backend)).collect()
 }
 

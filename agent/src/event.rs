@@ -291,6 +291,10 @@ pub enum Body {
         iocb: IocbAddr,
         ret: i64,
     },
+    /// It completes, and its inode counts no direct I/O.
+    DirectIoUncounted {
+        iocb: IocbAddr,
+    },
     FsyncBegin {
         inode: InodeAddr,
         id: Option<InodeId>,
@@ -365,11 +369,13 @@ pub enum Body {
     },
     WatchBegin {
         io_end: IoEndAddr,
+        slot: u32,
         at: Nanos,
         cpus: u32,
     },
     WatchEnd {
         io_end: IoEndAddr,
+        slot: u32,
         at: Nanos,
         /// Because it was released.
         released: bool,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   id          16 hex digits, FNV-1a over rule, object and first record: the same on every host
-//!   object      <keyed hash of the address>@<birth_ns>
+//!   object      <keyed hash of the address>@<birth_ns>; object_kind: io_end, or direct_write, which has
+//!               no io_end from 5.5 on
 //!   parties     who acted before (if known), who acted illegally
 //!   history     the object's last steps; history_from_ns says where it begins
 //!   loss        from when to when nothing was lost that could explain it
@@ -12,32 +13,22 @@
 //! an address enters only through SipHash-2-4 with the run's key. Times are CLOCK_MONOTONIC
 //! nanoseconds. What the kernel did not tell is absent or null, never zero.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+mod key;
+mod text;
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
-use crate::detect::{DETECTORS, Detector, Verdict};
-use crate::event::{Context, DevId, IoEndAddr, Nanos};
-use crate::lifecycle::{Act, FLAG_FAILED, FLAG_UNWRITTEN, IoEndId, Lingering, Party, Told, Writer};
+use crate::detect::{DETECTORS, Detector, Did, Object, Verdict};
+use crate::event::{Context, DevId, Nanos};
+use crate::lifecycle::{Act, Lingering, Party, Told, Writer};
+
+pub use key::AddressKey;
+use key::fnv_1a;
 
 /// Version of the finding's schema.
 pub const SCHEMA: u32 = 1;
-
-/// Key of the hashes that stand for kernel addresses, random per run, from the HOST record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressKey(pub u64);
-
-impl AddressKey {
-    /// What stands for an address outside of traces.
-    pub fn hash(self, addr: IoEndAddr) -> u64 {
-        siphash_2_4(self.0, addr.0)
-    }
-
-    /// An object's id as text.
-    pub fn object(self, id: IoEndId) -> String {
-        format!("{:016x}@{}", self.hash(id.addr), id.born.0)
-    }
-}
 
 /// One confirmed breach of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,6 +47,8 @@ pub struct Finding {
     pub what: &'static str,
     /// When the illegal step was.
     pub at_ns: u64,
+    /// What the object is: `io_end` or `direct_write`.
+    pub object_kind: &'static str,
     /// The object.
     pub object: String,
     /// Its inode number.
@@ -192,7 +185,7 @@ impl Finding {
     pub fn new(verdict: &Verdict, key: AddressKey, device_name: Option<&str>) -> Self {
         let object = &verdict.object;
         let id = object.id();
-        let history: Vec<FindingStep> = object.history().map(FindingStep::from).collect();
+        let (history, history_skipped) = history(verdict);
         let inode = object.inode();
         Finding {
             schema: SCHEMA,
@@ -202,23 +195,30 @@ impl Finding {
             claim: row(verdict).claim,
             what: verdict.what,
             at_ns: verdict.stamp.at.0,
-            object: key.object(id),
+            object_kind: match object {
+                Object::IoEnd(_) => "io_end",
+                Object::DirectWrite(_) => "direct_write",
+            },
+            object: key.name(id),
             inode: inode.map(|inode| inode.ino.0),
             device: inode.map(|inode| inode.dev.to_string()),
             device_name: device_name.map(str::to_owned),
-            state: object.state().label(),
+            state: match object {
+                Object::IoEnd(object) => object.state().label(),
+                Object::DirectWrite(write) => write.state(),
+            },
             parties: verdict
                 .parties
                 .map(|party| party.map(|party| FindingParty::new(party, verdict.writer))),
             image: verdict.image.map(|image| FindingImage {
                 flag: image.flag,
                 count: image.count,
-                listed: image.list_next != id.addr.0,
+                listed: image.list_next != id.address(),
                 has_handle: image.handle != 0,
             }),
             history_from_ns: history.first().map(|step| step.at_ns),
             history,
-            history_skipped: object.history_skipped(),
+            history_skipped,
             stuck: verdict.lingers.as_ref().map(FindingStuck::from),
             oracle: verdict
                 .oracle
@@ -226,7 +226,7 @@ impl Finding {
                 .map(|(core, word)| (core.label(), word.label()))
                 .collect(),
             loss: FindingLoss {
-                none_from_ns: id.born.0,
+                none_from_ns: id.born().0,
                 none_to_ns: verdict.confirmed_at.0,
                 last_ns: verdict.last_loss_at.map(|at| at.0),
             },
@@ -259,8 +259,9 @@ impl From<&Lingering> for FindingStuck {
 }
 
 impl FindingParty {
-    fn new(party: Party, writer: Option<Writer>) -> Self {
-        let writer = writer.filter(|_| party.act == Act::FlagWrite).and_then(|it| it.name);
+    fn new(party: Party<Did>, writer: Option<Writer>) -> Self {
+        let writer =
+            writer.filter(|_| party.act == Did::IoEnd(Act::FlagWrite)).and_then(|it| it.name);
         FindingParty {
             tid: party.task.tid,
             tgid: party.task.tgid,
@@ -270,6 +271,44 @@ impl FindingParty {
                 Some(name) => name.to_string().into(),
                 None => party.act.function().into(),
             },
+        }
+    }
+}
+
+/// The last steps, and how many come before them.
+fn history(verdict: &Verdict) -> (Vec<FindingStep>, u16) {
+    match &verdict.object {
+        Object::IoEnd(object) => {
+            (object.history().map(FindingStep::from).collect(), object.history_skipped())
+        }
+        Object::DirectWrite(write) => {
+            // The illegal step is none of its own.
+            let last = verdict.parties[1].map(|party| (verdict.stamp.at, party, write.state()));
+            (
+                write
+                    .history()
+                    .map(|(at, party, state)| (at, party.map(Did::DirectWrite), state))
+                    .chain(last)
+                    .map(FindingStep::of_direct_write)
+                    .collect(),
+                0,
+            )
+        }
+    }
+}
+
+impl FindingStep {
+    fn of_direct_write((at, party, state): (Nanos, Party<Did>, &'static str)) -> Self {
+        FindingStep {
+            at_ns: at.0,
+            act: party.act.label(),
+            symbol: party.act.function(),
+            state,
+            tid: party.task.tid,
+            cpu: party.cpu.map(|cpu| cpu.0),
+            context: context_label(party.context),
+            flag: None,
+            count: None,
         }
     }
 }
@@ -286,102 +325,6 @@ impl From<Told> for FindingStep {
             context: context_label(told.context),
             flag: told.image.map(|image| image.flag),
             count: told.image.map(|image| image.count),
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {} ({}): {}", self.id, self.rule, self.confidence, self.what)?;
-        write!(f, "  io_end {}", self.object)?;
-        match (self.inode, &self.device) {
-            (Some(inode), Some(device)) => write!(f, ", inode {inode} on {device}")?,
-            _ => write!(f, ", inode unknown")?,
-        }
-        if let Some(name) = &self.device_name {
-            write!(f, " ({name})")?;
-        }
-        writeln!(f, ", now {}", self.state)?;
-        for (role, party) in ["first ", "second"].iter().zip(&self.parties) {
-            let Some(party) = party else { continue };
-            write!(f, "  {role} {} by task {}", party.symbol, party.tid)?;
-            write!(f, " in {} context", party.context)?;
-            writeln!(f, "{}", Suffix(" on cpu ", party.cpu))?;
-        }
-        if let Some(stuck) = &self.stuck {
-            stuck.fmt_at(self.at_ns, f)?;
-        }
-        if self.history_skipped > 0 {
-            writeln!(f, "  … {} earlier steps", self.history_skipped)?;
-        }
-        for step in &self.history {
-            write!(f, "  {:>14} {:<11} {:<10}", step.at_ns, step.act, step.state)?;
-            write!(f, " task {}{}", step.tid, Suffix(" cpu ", step.cpu))?;
-            let flag = step.flag.map(|flag| Flags(u32::from(flag)));
-            let more = if step.count == Some(u8::MAX) { " or more" } else { "" };
-            writeln!(f, "{}{more}{}", Suffix(" count ", step.count), Suffix(" flag ", flag))?;
-        }
-        for (core, word) in &self.oracle {
-            writeln!(f, "  oracle {core} {word}")?;
-        }
-        write!(f, "  nothing lost from {} to {}", self.loss.none_from_ns, self.loss.none_to_ns)?;
-        write!(f, "{}", Suffix(", last loss at ", self.loss.last_ns))
-    }
-}
-
-impl FindingStuck {
-    fn fmt_at(&self, at_ns: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let for_s = Nanos(at_ns).since(Nanos(self.since_ns)).as_secs_f64();
-        write!(f, "  stuck for {for_s:.1} s, since {}", self.since_ns)?;
-        if self.alike > 0 {
-            write!(f, "; {} younger ones of this device in the same way", self.alike)?;
-        }
-        if self.delays > 0 {
-            let delays = self.delays;
-            write!(
-                f,
-                "; {delays} other io_ends of this superblock wait for their conversion behind it"
-            )?;
-        }
-        writeln!(f)?;
-        if let Some(FindingPutBack { times, since_ns, last_ns }) = self.put_back {
-            let time = if times == 1 { "time" } else { "times" };
-            writeln!(f, "  its work put it back {times} {time} from {since_ns} to {last_ns}")?;
-        }
-        for waiter in &self.waiters {
-            let FindingWaiter { tid, tgid: _, call, since_ns } = waiter;
-            writeln!(f, "  waits  task {tid} in {call} since {since_ns}")?;
-        }
-        match (self.waiting as usize).saturating_sub(self.waiters.len()) {
-            0 => Ok(()),
-            more => writeln!(f, "  waits  {more} more tasks"),
-        }
-    }
-}
-
-/// Text and value, or nothing.
-struct Suffix<T>(&'static str, Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Suffix<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.1 {
-            Some(value) => write!(f, "{}{value}", self.0),
-            None => Ok(()),
-        }
-    }
-}
-
-/// `flag` in the kernel's names.
-struct Flags(u32);
-
-impl fmt::Display for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => write!(f, "0"),
-            FLAG_UNWRITTEN => write!(f, "UNWRITTEN"),
-            FLAG_FAILED => write!(f, "FAILED"),
-            both if both == FLAG_UNWRITTEN | FLAG_FAILED => write!(f, "UNWRITTEN|FAILED"),
-            other => write!(f, "{other:#x}"),
         }
     }
 }
@@ -405,81 +348,8 @@ fn row(verdict: &Verdict) -> &'static Detector {
 fn stable_id(verdict: &Verdict, key: AddressKey) -> u64 {
     let (id, stamp) = (verdict.object.id(), &verdict.stamp);
     let cpu = stamp.cpu.map_or(u64::MAX, |cpu| u64::from(cpu.0));
-    let words = [key.hash(id.addr), id.born.0, stamp.at.0, cpu, u64::from(stamp.lane), stamp.seq];
+    let words =
+        [key.hash_of(id.address()), id.born().0, stamp.at.0, cpu, u64::from(stamp.lane), stamp.seq];
     let words = words.iter().flat_map(|word| word.to_le_bytes());
     fnv_1a(verdict.rule.label().bytes().chain(words))
-}
-
-/// FNV-1a, 64 bits.
-fn fnv_1a(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// SipHash-2-4 of one word; the 64-bit key fills the low half of its 128.
-fn siphash_2_4(key: u64, word: u64) -> u64 {
-    siphash_2_4_words([key, 0], &[word], 8 << 56)
-}
-
-/// SipHash-2-4 of whole words and the last, padded one.
-fn siphash_2_4_words(key: [u64; 2], words: &[u64], last: u64) -> u64 {
-    let mut v = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    for word in words.iter().chain([&last]) {
-        v[3] ^= word;
-        (0..2).for_each(|_| sip_round(&mut v));
-        v[0] ^= word;
-    }
-    v[2] ^= 0xff;
-    (0..4).for_each(|_| sip_round(&mut v));
-    v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
-fn sip_round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{AddressKey, fnv_1a, siphash_2_4_words};
-    use crate::event::{IoEndAddr, Nanos};
-    use crate::lifecycle::IoEndId;
-
-    /// The vectors of the SipHash paper: key 00 … 0f, messages of 8 and 15 bytes.
-    #[test]
-    fn siphash_matches_the_published_vectors() {
-        let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        let word = 0x0706_0504_0302_0100;
-        assert_eq!(siphash_2_4_words(key, &[word], 8 << 56), 0x93f5_f579_9a93_2462);
-        let last = 15 << 56 | 0x0e_0d0c_0b0a_0908;
-        assert_eq!(siphash_2_4_words(key, &[word], last), 0xa129_ca61_49be_45e5);
-    }
-
-    #[test]
-    fn fnv_matches_the_published_vectors() {
-        assert_eq!(fnv_1a("".bytes()), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv_1a("foobar".bytes()), 0x8594_4171_f739_67e8);
-    }
-
-    #[test]
-    fn an_object_is_named_without_its_address_and_by_its_key() {
-        let id = IoEndId { addr: IoEndAddr(0xffff_8881_0123_4540), born: Nanos(77) };
-        let text = AddressKey(1).object(id);
-        assert!(text.ends_with("@77") && !text.contains("01234540"), "{text}");
-        assert_ne!(text, AddressKey(2).object(id));
-    }
 }

@@ -55,7 +55,9 @@ use crate::probes::Witness;
 use crate::witnesses::Witnesses;
 
 pub use act::{Act, Party};
-pub use direct_io::{DirectIoDone, DirectIoRefused};
+pub use direct_io::{
+    DirectAct, DirectIoBroken, DirectIoDone, DirectIoRefused, DirectWrite, DirectWriteId, Disorder,
+};
 pub use fsync::FsyncDone;
 pub use gap::{Gap, Gaps, Irregular};
 pub use history::{Told, ToldImage};

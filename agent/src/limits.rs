@@ -48,6 +48,7 @@ limits! {
     WORKERS_MAX, "workers_max" = 256, "The conversion queue has max_active 1 (3.11 to 7.3), so one open run per mounted ext4.", "endiod_events_lost_total{stage=table,reason=workers}";
     BIOS_MAX, "bios_max" = 32_768, "Bios that a device has not done, where it is seen part by part: sixteen NVMe queues of depth 1,024, twice.", "endiod_events_lost_total{stage=table,reason=bios}";
     DIRECT_IOS_MAX, "direct_ios_max" = 16_384, "Sixteen NVMe queues of depth 1,024.", "endiod_events_lost_total{stage=table,reason=direct_ios}";
+    DIRECT_IOS_ENDED_MAX, "direct_ios_ended_max" = 1_024, "A completion that is one too many comes at the heels of the true one, or of the return.", "none: the oldest is forgotten, as the rules state";
     FSYNCS_MAX, "fsyncs_max" = 8_192, "One per thread that sits in fsync at the same time.", "endiod_events_lost_total{stage=table,reason=fsyncs}";
     CPUS_MAX, "cpus_max" = 1_024, "Largest hosts that run ext4; a record of a higher CPU is counted and its epoch is lossy.", "endiod_events_lost_total{stage=sequence,reason=untracked}";
     HOLES_MAX, "holes_max" = 256, "Runs of numbers that have not come, per CPU and lane: one per preempted program and per burst of losses.", "endiod_events_lost_total{stage=sequence,reason=repeated}, if one of them comes after all";

@@ -13,7 +13,7 @@ use endiod::{
     detect::{Confidence, DETECTORS, Detectors, Fact, Facts, Rule},
     event::Backend,
     finding::{AddressKey, Finding},
-    lifecycle::{Act, Capacities, Lifecycle, State},
+    lifecycle::{Act, Capacities, DirectAct, DirectWrite, Lifecycle, State},
     limits,
     oracle::in_step::{Judge, Oracle, Outcome},
     probes::Witness,
@@ -246,12 +246,14 @@ fn the_schema_lists_what_the_tables_list() {
     assert_eq!(listed("/properties/rule"), rules);
     let confidences = [Confidence::Certain, Confidence::Likely, Confidence::Symptom];
     assert_eq!(listed("/properties/confidence"), set(&mut confidences.iter().map(|it| it.label())));
-    assert_eq!(listed("/$defs/state"), set(&mut State::ALL.iter().map(|state| state.label())));
+    let states = State::ALL.iter().map(|state| state.label()).chain(DirectWrite::STATES);
+    assert_eq!(listed("/$defs/state"), set(&mut states.into_iter()));
     assert_eq!(listed("/$defs/word"), set(&mut Outcome::ALL.iter().map(|word| word.label())));
     let cores = schema.pointer("/properties/oracle/properties").unwrap().as_object().unwrap();
     let cores: BTreeSet<String> = cores.keys().cloned().collect();
     assert_eq!(cores, set(&mut Judge::ALL.iter().map(|judge| judge.label())));
-    let acts = set(&mut Act::ALL.iter().map(|act| act.label()));
+    let direct = DirectAct::ALL.iter().map(|act| act.label());
+    let acts = set(&mut Act::ALL.iter().map(|act| act.label()).chain(direct));
     assert_eq!(listed("/$defs/step/properties/act"), acts);
     assert_eq!(schema["properties"]["history"]["maxItems"], json!(limits::HISTORY_LEN));
     assert_eq!(schema["$defs"]["stuck"]["properties"]["waiters"]["maxItems"], limits::WAITERS_MAX);

@@ -27,7 +27,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use endiod::detect::{DETECTORS, Detectors, Fact, Facts, Rule, Suppressed};
-use endiod::event::{Backend, Event, IoEndAddr, Nanos};
+use endiod::event::{Backend, Event, IoEndAddr, IocbAddr, Nanos};
 use endiod::finding::{AddressKey, Finding};
 use endiod::lifecycle::{
     Capacities, Gap, IoEnd, IoEndStep, Lifecycle, Orphan, Phases, State, Step, Table,
@@ -194,6 +194,16 @@ fn tell(text: &mut String, Nanos(at): Nanos, step: &Step<'_>) {
             writeln!(text, "{at} direct_io {ns} bytes={bytes:?} errno={:?}", done.errno)
         }
         Step::DirectIoRefused(refused) => writeln!(text, "{at} refused ret={}", refused.ret),
+        Step::DirectIoBroken(broken) => {
+            let (IocbAddr(iocb), begun) = (broken.write.id().iocb, broken.write.id().begun.0);
+            let iocb = iocb / notation::address(1);
+            writeln!(
+                text,
+                "{at} direct_write a{iocb}@{begun} {} !{:?}",
+                broken.act.label(),
+                broken.how
+            )
+        }
         Step::FsyncDone(done) => {
             let phases = done.phases.map(|phase| phase.map(|Nanos(ns)| ns));
             let (op, ns, errno) = (done.range.op(), done.duration.0, done.errno);

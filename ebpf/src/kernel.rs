@@ -74,6 +74,8 @@ constants! {
     KIOCB_KI_FLAGS: u32,
     /// `iov_iter.count`.
     IOV_ITER_COUNT: u32,
+    /// `inode.i_dio_count`; 0: where it is is not known.
+    INODE_I_DIO_COUNT: u32,
     /// Address of `bio_chain_endio`, the end of a part that was split off.
     BIO_CHAIN_ENDIO: u64,
     /// Address of `ext4_init_io_end`.

@@ -359,6 +359,12 @@ records! {
         /// Bytes, `-EIOCBQUEUED` (-529) while in flight, or a negative errno.
         ret: i64,
     }
+    /// Before [`DirectIoCompleteBegin`] or [`DirectIoCompleteEnd`]: the inode's `i_dio_count` is 0, so that
+    /// truncate waits for no direct I/O.
+    24 DirectIoUncounted "direct_io_uncounted" {
+        /// Address of the kiocb.
+        iocb: u64,
+    }
     /// fentry `ext4_sync_file`.
     30 FsyncBegin "fsync_begin" {
         /// Address of the inode.

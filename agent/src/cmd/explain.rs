@@ -1,16 +1,18 @@
-//! `endiod explain`: the story of one io_end of a recording, as a picture in text.
+//! `endiod explain`: the story of one io_end of a recording, as a picture in text. Of a direct write, which has
+//! none, its finding is the whole story.
 //!
 //! It reads the recording twice: for what is in it, then for the one that is told. So it must be a file.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Display, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use endiod::{
     finding::Finding,
     source::trace::TraceError,
-    story::{Collector, Listed, NotThere, Seeker, Story, edit_distance},
+    story::{Collector, Listed, NotThere, Seeker, edit_distance},
 };
+use serde::Serialize;
 
 use super::replay::watched;
 use crate::cli::Format;
@@ -40,6 +42,8 @@ pub(crate) struct ExplainArgs {
 enum Target {
     /// An io_end and what is told of its findings: one, or all.
     IoEnd { object: String, finding: Option<String> },
+    /// A finding of a direct write, which has all of its few steps.
+    DirectWrite(Box<Finding>),
     /// Nothing was asked for, and there is no finding.
     List(Vec<Listed>, u64),
 }
@@ -55,6 +59,10 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let findings = pipeline.findings();
     let (object, told) = match target(args, findings, &seeker).with_context(context)? {
         Target::List(listed, total) => return list(&listed, total, args.format),
+        Target::DirectWrite(finding) => {
+            print(&finding, args.format)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Target::IoEnd { object, finding } => (object, finding),
     };
     let mut collector = Collector::new(&object);
@@ -73,9 +81,9 @@ fn target(args: &ExplainArgs, findings: &[Finding], seeker: &Seeker) -> Result<T
     if args.io_end.is_some() {
         return Ok(Target::IoEnd { object: seeker.io_end()?, finding: None });
     }
-    let of = |finding: &Finding| Target::IoEnd {
-        object: finding.object.clone(),
-        finding: Some(finding.id.clone()),
+    let of = |finding: &Finding| match finding.object_kind {
+        "direct_write" => Target::DirectWrite(Box::new(finding.clone())),
+        _ => Target::IoEnd { object: finding.object.clone(), finding: Some(finding.id.clone()) },
     };
     let Some(wanted) = &args.finding else {
         return Ok(match findings.first() {
@@ -94,10 +102,10 @@ fn target(args: &ExplainArgs, findings: &[Finding], seeker: &Seeker) -> Result<T
     })
 }
 
-fn print(story: &Story, format: Format) -> Result<()> {
+fn print(told: &(impl Display + Serialize), format: Format) -> Result<()> {
     match format {
-        Format::Text => print!("{story}"),
-        Format::Json => println!("{}", serde_json::to_string(story)?),
+        Format::Text => println!("{}", told.to_string().trim_end()),
+        Format::Json => println!("{}", serde_json::to_string(told)?),
     }
     Ok(())
 }

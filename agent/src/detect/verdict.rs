@@ -5,8 +5,10 @@
 
 use super::losses::Cause;
 use super::need::Need;
-use crate::event::{IoEndImage, Nanos, Stamp};
-use crate::lifecycle::{IoEnd, Lingering, Party, Writer};
+use crate::event::{InodeId, IoEndImage, Nanos, Stamp};
+use crate::lifecycle::{
+    Act, DirectAct, DirectWrite, DirectWriteId, IoEnd, IoEndId, Lingering, Party, Writer,
+};
 use crate::oracle::in_step::Words;
 
 macro_rules! rules {
@@ -53,6 +55,8 @@ rules! {
     MissingBio = "missing_bio",
     /// A conversion runs in an interrupt.
     ConvertInIrq = "convert_in_irq",
+    /// A direct write completes twice, after its call, or uncounted.
+    DirectIoOrder = "direct_io_order",
     /// An incarnation is freed while another task processes it.
     WorkerFreedInUse = "worker_freed_in_use",
     /// An fsync returned 0 before a write that it had to wait for was converted.
@@ -154,6 +158,87 @@ impl Suppressed {
     }
 }
 
+/// Names what a verdict accuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectId {
+    /// An io_end.
+    IoEnd(IoEndId),
+    /// A direct write.
+    DirectWrite(DirectWriteId),
+}
+
+impl ObjectId {
+    /// Where it is: never to be shown.
+    pub(crate) fn address(self) -> u64 {
+        match self {
+            ObjectId::IoEnd(id) => id.addr.0,
+            ObjectId::DirectWrite(id) => id.iocb.0,
+        }
+    }
+
+    /// When its life began.
+    pub fn born(self) -> Nanos {
+        match self {
+            ObjectId::IoEnd(id) => id.born,
+            ObjectId::DirectWrite(id) => id.begun,
+        }
+    }
+}
+
+/// What a verdict accuses.
+#[derive(Clone, Copy)]
+pub enum Object {
+    /// An io_end.
+    IoEnd(IoEnd),
+    /// A direct write.
+    DirectWrite(DirectWrite),
+}
+
+impl Object {
+    /// Its name.
+    pub fn id(&self) -> ObjectId {
+        match self {
+            Object::IoEnd(object) => ObjectId::IoEnd(object.id()),
+            Object::DirectWrite(write) => ObjectId::DirectWrite(write.id()),
+        }
+    }
+
+    /// Its inode, if it is known.
+    pub fn inode(&self) -> Option<InodeId> {
+        match self {
+            Object::IoEnd(object) => object.inode(),
+            Object::DirectWrite(write) => write.inode(),
+        }
+    }
+}
+
+/// What a party did with the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Did {
+    /// With an io_end.
+    IoEnd(Act),
+    /// With a direct write.
+    DirectWrite(DirectAct),
+}
+
+impl Did {
+    /// Short name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Did::IoEnd(act) => act.label(),
+            Did::DirectWrite(act) => act.label(),
+        }
+    }
+
+    /// The kernel function whose probe saw it.
+    pub fn function(self) -> &'static str {
+        match self {
+            Did::IoEnd(act) => act.function(),
+            Did::DirectWrite(act) => act.function(),
+        }
+    }
+}
+
 /// A candidate, and once it is confirmed a verdict.
 #[derive(Clone, Copy)]
 pub struct Verdict {
@@ -165,14 +250,14 @@ pub struct Verdict {
     pub what: &'static str,
     /// What must have been witnessed for it.
     pub rests_on: &'static [Need],
-    /// The object as it was after the illegal step.
-    pub object: IoEnd,
+    /// The object: an io_end after the illegal step, a direct write before it.
+    pub object: Object,
     /// The illegal step: when and where.
     pub stamp: Stamp,
     /// The object's bytes at the illegal step.
     pub image: Option<IoEndImage>,
     /// Who acted before, and who acted illegally.
-    pub parties: [Option<Party>; 2],
+    pub parties: [Option<Party<Did>>; 2],
     /// By which instruction the second party wrote, if a watchpoint caught that.
     pub writer: Option<Writer>,
     /// What the reference cores said of the object up to the illegal step, that one included.

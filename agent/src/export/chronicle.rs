@@ -292,7 +292,10 @@ impl Onlooker for Chronicle {
             }
             Step::IoEndReleased(object) => self.over(object, object.state().label()),
             Step::IoEndLost(object) => self.over(object, "lost"),
-            Step::DirectIoDone(_) | Step::DirectIoRefused(_) | Step::FsyncDone(_) => {}
+            Step::DirectIoDone(_)
+            | Step::DirectIoRefused(_)
+            | Step::DirectIoBroken(_)
+            | Step::FsyncDone(_) => {}
         }
     }
 

@@ -121,9 +121,9 @@ impl<'a> Deed<'a> {
     }
 }
 
-/// Who did something.
+/// Who did something, by default with an io_end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Party {
+pub struct Party<A = Act> {
     /// Current task.
     pub task: Task,
     /// CPU; `None` for a record without one.
@@ -131,12 +131,18 @@ pub struct Party {
     /// Context.
     pub context: Context,
     /// What it did.
-    pub act: Act,
+    pub act: A,
 }
 
-impl Party {
-    pub(crate) fn new(stamp: &Stamp, act: Act) -> Self {
+impl<A> Party<A> {
+    pub(crate) fn new(stamp: &Stamp, act: A) -> Self {
         Party { task: stamp.task, cpu: stamp.cpu, context: stamp.context, act }
+    }
+
+    /// The same, with what it did told in other words.
+    pub(crate) fn map<B>(self, told: impl FnOnce(A) -> B) -> Party<B> {
+        let Party { task, cpu, context, act } = self;
+        Party { task, cpu, context, act: told(act) }
     }
 }
 

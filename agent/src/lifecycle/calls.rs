@@ -62,7 +62,11 @@ impl Calls {
                 direct_io(told, summary, sink);
             }
             Body::DirectIoCompleteBegin { iocb, bytes, error, flags: _ } => {
-                let told = self.direct_ios.complete_begin(iocb, bytes, error);
+                let told = self.direct_ios.complete_begin(stamp, iocb, bytes, error);
+                direct_io(told, summary, sink);
+            }
+            Body::DirectIoUncounted { iocb } => {
+                let told = self.direct_ios.uncounted(stamp, iocb);
                 direct_io(told, summary, sink);
             }
             Body::DirectIoCompleteEnd { iocb, ret } => {
@@ -107,7 +111,7 @@ impl Calls {
 }
 
 fn direct_io(told: direct_io::Told, summary: &mut Summary, sink: &mut impl FnMut(Step<'_>)) {
-    use direct_io::{Oddity, Told};
+    use direct_io::{Disorder, Oddity, Told};
     let mut odd = |oddity| {
         summary.note_orphan(match oddity {
             Oddity::CompletionWithoutBegin => Orphan::DirectIoComplete,
@@ -130,6 +134,12 @@ fn direct_io(told: direct_io::Told, summary: &mut Summary, sink: &mut impl FnMut
         Told::Refused(refused) => {
             summary.direct_ios_refused += 1;
             sink(Step::DirectIoRefused(refused));
+        }
+        Told::Broken(broken) => {
+            if broken.how != Disorder::Uncounted {
+                odd(Oddity::CompletionWithoutBegin);
+            }
+            sink(Step::DirectIoBroken(broken));
         }
         Told::Odd(oddity) => odd(oddity),
         Told::Full => summary.note_full(Table::DirectIos),

@@ -3,10 +3,11 @@
 //! 5.10 to 7.3; since 5.5 direct I/O has no io_end.
 //!
 //! ```text
-//!   span (kiocb)          Begin ──► CompleteBegin ──► CompleteEnd = done
+//!   span (kiocb)          Begin ──► CompleteBegin ──► CompleteEnd = done ──► ended, the last of them are kept
 //!   call (kiocb, tid)     Begin ──────────────► Return             in any order with the above
 //!                                               │ -EIOCBQUEUED: the span goes on without its call
 //!                                               └ else, span still open: not completed as direct
+//!   a completion of one that has ended, with no begin since: the order is broken
 //! ```
 //!
 //! The kiocb may be freed and reused by another task between completion and return, so the call is
@@ -14,8 +15,13 @@
 //! fallback or a refusal before any I/O; it has no duration as direct I/O. This module must never
 //! dereference or print a kiocb.
 
+mod write;
+
+use super::act::Party;
 use super::table::{Full, Spans, errno};
 use crate::event::{Event, InodeId, IocbAddr, Nanos, Stamp, Task};
+use write::Ended;
+pub use write::{DirectAct, DirectWrite, DirectWriteId};
 
 /// `-EIOCBQUEUED`, include/linux/errno.h: the kernel's own code for "still in flight".
 const EIOCBQUEUED: i64 = -529;
@@ -50,11 +56,33 @@ pub struct DirectIoRefused {
     pub ret: i64,
 }
 
+/// How a completion can break the order of a direct write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disorder {
+    /// It was complete, or completing.
+    Again,
+    /// Its call had returned, and not because it was still in flight.
+    AfterReturn,
+    /// Its inode counted no direct I/O (`i_dio_count`, 5.10 to 7.3).
+    Uncounted,
+}
+
+/// A direct write whose order is broken.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectIoBroken {
+    /// As it was before.
+    pub write: DirectWrite,
+    /// How.
+    pub how: Disorder,
+    /// What was done.
+    pub act: DirectAct,
+    /// When and where.
+    pub stamp: Stamp,
+}
+
 #[derive(Clone, Copy)]
 struct Span {
-    begun: Nanos,
-    inode: Option<InodeId>,
-    task: Task,
+    write: DirectWrite,
     len_bytes: Option<u64>,
     /// Bytes and error at the completion's entry.
     completion: Option<(i64, i32)>,
@@ -77,6 +105,7 @@ pub(super) enum Told {
     Begun(Option<Oddity>),
     Done(DirectIoDone),
     Refused(DirectIoRefused),
+    Broken(DirectIoBroken),
     Odd(Oddity),
     Full,
 }
@@ -86,11 +115,16 @@ pub(super) struct DirectIos {
     spans: Spans<IocbAddr, Span>,
     /// Begin time of each call that has not returned.
     calls: Spans<(IocbAddr, u32), Nanos>,
+    ended: Ended,
 }
 
 impl DirectIos {
     pub(super) fn new(capacity: usize) -> Self {
-        DirectIos { spans: Spans::new(capacity), calls: Spans::new(capacity) }
+        DirectIos {
+            spans: Spans::new(capacity),
+            calls: Spans::new(capacity),
+            ended: Ended::default(),
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -98,13 +132,14 @@ impl DirectIos {
     }
 
     pub(super) fn oldest(&self) -> Option<Nanos> {
-        self.spans.oldest(|span| span.begun)
+        self.spans.oldest(|span| span.write.id().begun)
     }
 
     /// Forgets writes and calls that began by then; how many writes.
     pub(super) fn forget(&mut self, begun_by: Nanos) -> u64 {
         self.calls.forget(|begun| *begun <= begun_by);
-        self.spans.forget(|span| span.begun <= begun_by)
+        self.ended.forget_begun_by(begun_by);
+        self.spans.forget(|span| span.write.id().begun <= begun_by)
     }
 
     pub(super) fn begin(
@@ -114,12 +149,13 @@ impl DirectIos {
         inode: Option<InodeId>,
         len_bytes: Option<u64>,
     ) -> Told {
-        let span = Span { begun: stamp.at, inode, task: stamp.task, len_bytes, completion: None };
+        self.ended.forget(iocb);
+        let write = DirectWrite::begun(stamp, iocb, inode);
         let call = (iocb, stamp.task.tid);
         if self.calls.begin(call, stamp.at).is_err() {
             return Told::Full;
         }
-        match self.spans.begin(iocb, span) {
+        match self.spans.begin(iocb, Span { write, len_bytes, completion: None }) {
             Ok(open) => Told::Begun(open.map(|_| Oddity::Superseded)),
             Err(Full) => {
                 self.calls.end(&call);
@@ -128,43 +164,84 @@ impl DirectIos {
         }
     }
 
-    pub(super) fn complete_begin(&mut self, iocb: IocbAddr, bytes: i64, error: i32) -> Told {
-        match self.spans.get_mut(&iocb) {
-            Some(span) => span.completion = Some((bytes, error)),
-            None => return Told::Odd(Oddity::CompletionWithoutBegin),
+    pub(super) fn complete_begin(
+        &mut self,
+        stamp: &Stamp,
+        iocb: IocbAddr,
+        bytes: i64,
+        error: i32,
+    ) -> Told {
+        let act = DirectAct::Complete;
+        let broken = |write, how| Told::Broken(DirectIoBroken { write, how, act, stamp: *stamp });
+        if let Some(span) = self.spans.get_mut(&iocb) {
+            if span.completion.is_some() {
+                return broken(span.write, Disorder::Again);
+            }
+            span.completion = Some((bytes, error));
+            span.write.entered = Some((stamp.at, Party::new(stamp, act)));
+            return Told::Nothing;
         }
-        Told::Nothing
+        match self.ended.get(iocb) {
+            Some(write) if write.left.is_some() => broken(*write, Disorder::Again),
+            Some(write) => broken(*write, Disorder::AfterReturn),
+            None => Told::Odd(Oddity::CompletionWithoutBegin),
+        }
+    }
+
+    /// At the begin or the end of a completion; that of a write which has ended is told by its begin.
+    pub(super) fn uncounted(&self, stamp: &Stamp, iocb: IocbAddr) -> Told {
+        let Some(span) = self.spans.get(&iocb) else { return Told::Nothing };
+        let act = match span.completion {
+            None => DirectAct::Complete,
+            Some(_) => DirectAct::Completed,
+        };
+        let (write, how) = (span.write, Disorder::Uncounted);
+        Told::Broken(DirectIoBroken { write, how, act, stamp: *stamp })
     }
 
     /// The completion's entry without a begin was counted there already.
     pub(super) fn complete_end(&mut self, stamp: &Stamp, iocb: IocbAddr, ret: i64) -> Told {
-        let Some(span) = self.spans.end(&iocb) else { return Told::Nothing };
-        let error = match span.completion {
+        let Some(Span { mut write, len_bytes, completion }) = self.spans.end(&iocb) else {
+            return Told::Nothing;
+        };
+        write.left = Some((stamp.at, stamp.cpu));
+        self.ended.keep(write);
+        let error = match completion {
             Some((_, error)) if error < 0 => i64::from(error),
             _ => ret.min(0),
         };
+        let begun = write.id().begun;
         Told::Done(DirectIoDone {
-            begun: span.begun,
-            duration: stamp.at.since(span.begun),
-            inode: span.inode,
-            task: span.task,
-            len_bytes: span.len_bytes,
-            done_bytes: span.completion.map(|(bytes, _)| bytes),
+            begun,
+            duration: stamp.at.since(begun),
+            inode: write.inode(),
+            task: write.by().task,
+            len_bytes,
+            done_bytes: completion.map(|(bytes, _)| bytes),
             errno: errno(error),
         })
     }
 
     pub(super) fn returned(&mut self, event: &Event, iocb: IocbAddr, ret: i64) -> Told {
-        let task = event.stamp.task;
+        let (task, at) = (event.stamp.task, (event.stamp.at, event.stamp.cpu));
         let Some(begun) = self.calls.end(&(iocb, task.tid)) else {
             return Told::Odd(Oddity::ReturnWithoutBegin);
         };
-        let own = self.spans.get(&iocb).is_some_and(|it| it.task == task && it.begun == begun);
-        if ret == EIOCBQUEUED || !own {
+        let own = |write: &DirectWrite| write.by().task == task && write.id().begun == begun;
+        let open = self.spans.get_mut(&iocb).map(|span| &mut span.write);
+        let is_open = open.is_some();
+        let Some(write) = open.or_else(|| self.ended.get_mut(iocb)).filter(|it| own(it)) else {
+            return Told::Nothing;
+        };
+        write.returned = Some(at);
+        if ret == EIOCBQUEUED || !is_open {
             return Told::Nothing;
         }
         match self.spans.end(&iocb) {
-            Some(span) => Told::Refused(DirectIoRefused { begun, inode: span.inode, ret }),
+            Some(Span { write, .. }) => {
+                self.ended.keep(write);
+                Told::Refused(DirectIoRefused { begun, inode: write.inode(), ret })
+            }
             None => Told::Nothing,
         }
     }

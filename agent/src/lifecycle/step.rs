@@ -4,7 +4,7 @@
 //! must never hold a verdict.
 
 use super::act::Act;
-use super::direct_io::{DirectIoDone, DirectIoRefused};
+use super::direct_io::{DirectIoBroken, DirectIoDone, DirectIoRefused};
 use super::fsync::FsyncDone;
 use super::gap::Irregular;
 use super::io_end::IoEnd;
@@ -33,6 +33,8 @@ pub enum Step<'a> {
     DirectIoDone(DirectIoDone),
     /// A direct write returned without a completion.
     DirectIoRefused(DirectIoRefused),
+    /// A completion broke the order of a direct write.
+    DirectIoBroken(DirectIoBroken),
     /// An fsync returned.
     FsyncDone(FsyncDone),
 }

@@ -110,7 +110,7 @@ impl Meter {
             // Its release was not seen: it is neither in flight nor completed in order.
             Step::IoEndLost(object) => self.completed(object),
             Step::DirectIoDone(done) => self.direct_io(done),
-            Step::DirectIoRefused(_) => {}
+            Step::DirectIoRefused(_) | Step::DirectIoBroken(_) => {}
             Step::FsyncDone(done) => self.fsync(done),
         }
     }

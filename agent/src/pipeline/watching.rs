@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    event::{Body, IoEndAddr, Nanos, WatchTotals},
+    event::{Body, Nanos, WatchTotals},
     lifecycle::{Act, Step},
     report::Watched,
 };
@@ -37,8 +37,8 @@ pub(super) struct Watching {
     totals: Option<WatchTotals>,
     /// Of the streams that are over.
     past: Option<WatchTotals>,
-    /// What has one now, and since when; at most as many as there are slots.
-    open: BTreeMap<IoEndAddr, Nanos>,
+    /// Slots that are on an io_end now, and since when: one that is reborn may have two for a moment.
+    open: BTreeMap<u32, Nanos>,
     begun: u64,
     armed: Nanos,
     lived: Nanos,
@@ -70,12 +70,12 @@ impl Watching {
                 self.open.clear();
             }
             Body::FlagWrite { .. } => self.seen += 1,
-            Body::WatchBegin { io_end, at, .. } => {
+            Body::WatchBegin { slot, at, .. } => {
                 self.begun += 1;
-                self.open.insert(io_end, at);
+                self.open.insert(slot, at);
             }
-            Body::WatchEnd { io_end, at, released } => {
-                let since = self.open.remove(&io_end).filter(|_| released);
+            Body::WatchEnd { slot, at, released, .. } => {
+                let since = self.open.remove(&slot).filter(|_| released);
                 self.armed.0 += since.map_or(0, |since| at.since(since).0);
             }
             Body::WatchTotals(totals) => self.totals = Some(totals),
@@ -137,6 +137,7 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::IoEndAddr;
 
     fn totals(hits: u64, slots: u32) -> Body {
         Body::WatchTotals(WatchTotals { hits, slots, ..WatchTotals::default() })
@@ -144,21 +145,20 @@ mod tests {
 
     #[test]
     fn time_counts_from_begin_to_end_and_what_is_open_with_the_stream_is_not_counted() {
+        let io_end = IoEndAddr(1);
+        let begin = |slot, at| Body::WatchBegin { io_end, slot, at: Nanos(at), cpus: 2 };
+        let end = |slot, at, released| Body::WatchEnd { io_end, slot, at: Nanos(at), released };
         let mut watching = Watching::default();
-        let (one, two) = (IoEndAddr(1), IoEndAddr(2));
-        watching.event(&Body::WatchBegin { io_end: one, at: Nanos(10), cpus: 2 });
-        watching.event(&Body::WatchBegin { io_end: two, at: Nanos(15), cpus: 2 });
-        watching.event(&Body::WatchEnd { io_end: one, at: Nanos(30), released: true });
-        watching.event(&Body::WatchBegin { io_end: one, at: Nanos(40), cpus: 2 });
-        watching.event(&Body::WatchEnd { io_end: one, at: Nanos(50), released: false });
-        let host = Body::Host {
-            version: 1,
-            cpus: 2,
-            release: crate::event::Name::new("6.1.0"),
-            hash_key: 0,
-        };
-        watching.event(&host);
-        watching.event(&Body::WatchEnd { io_end: two, at: Nanos(90), released: true });
+        watching.event(&begin(0, 10));
+        // Its address is another's already, whose watchpoint is on before this one is off.
+        watching.event(&begin(1, 25));
+        watching.event(&end(0, 30, true));
+        assert_eq!(watching.armed(), Nanos(20));
+        watching.event(&begin(0, 40));
+        watching.event(&end(0, 50, false));
+        let release = crate::event::Name::new("6.1.0");
+        watching.event(&Body::Host { version: 1, cpus: 2, release, hash_key: 0 });
+        watching.event(&end(1, 90, true));
         assert_eq!(watching.armed(), Nanos(20));
     }
 

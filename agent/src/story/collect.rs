@@ -355,7 +355,10 @@ impl Onlooker for Collector {
                     known.lost = true;
                 }
             }
-            Step::DirectIoDone(_) | Step::DirectIoRefused(_) | Step::FsyncDone(_) => {}
+            Step::DirectIoDone(_)
+            | Step::DirectIoRefused(_)
+            | Step::DirectIoBroken(_)
+            | Step::FsyncDone(_) => {}
         }
     }
 

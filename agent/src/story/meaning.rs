@@ -88,6 +88,13 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "The CPU can stop for good.",
     ),
     (
+        "direct_io_order",
+        "It was reported as complete twice, after its call had returned, or while nobody was told to wait \
+         for it.",
+        "Whoever waits is told of the wrong write or works on memory that was given back, and truncate may \
+         give away blocks that are still written.",
+    ),
+    (
         "fsync_before_conversion",
         "fsync returned success while a write that it must cover was not converted.",
         "After a crash the file can read as zeros where the program was promised data.",

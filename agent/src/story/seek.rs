@@ -203,7 +203,10 @@ impl Onlooker for Seeker {
                     *inode = object.inode();
                 }
             }
-            Step::DirectIoDone(_) | Step::DirectIoRefused(_) | Step::FsyncDone(_) => {}
+            Step::DirectIoDone(_)
+            | Step::DirectIoRefused(_)
+            | Step::DirectIoBroken(_)
+            | Step::FsyncDone(_) => {}
         }
     }
 

@@ -6,7 +6,8 @@ use endiod::event::ProgramBound;
 
 use crate::{Core, core, data};
 
-/// By fixture of a way: the bounds that silence it. Each rests on lives that are known to last.
+/// By fixture of a way: the bounds that silence it. Each way of an io_end rests on lives that are known to
+/// last.
 const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("double_process_second_claim.trace", &[ProgramBound::LiveIoEnds]),
     (
@@ -33,6 +34,7 @@ const SILENCED_BY: &[(&str, &[ProgramBound])] = &[
     ("leaked_handle_released.trace", &[ProgramBound::LiveIoEnds]),
     ("missing_bio_swallowed.trace", &[ProgramBound::LiveIoEnds]),
     ("convert_in_irq.trace", &[ProgramBound::LiveIoEnds]),
+    ("direct_io_order.trace", &[ProgramBound::OpenDirectIos]),
     ("worker_freed_in_use.trace", &[ProgramBound::LiveIoEnds]),
     ("fsync_before_conversion_queued.trace", &[ProgramBound::LiveIoEnds, ProgramBound::OpenFsyncs]),
     ("conversion_error_hidden.trace", &[ProgramBound::LiveIoEnds, ProgramBound::OpenFsyncs]),

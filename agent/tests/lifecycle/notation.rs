@@ -200,6 +200,7 @@ fn span_body(args: &Args<'_>, iocb: Option<IocbAddr>) -> Option<Body> {
             Body::DirectIoCompleteBegin { iocb: iocb?, bytes, error, flags: 0 }
         }
         "dio_complete_end" => Body::DirectIoCompleteEnd { iocb: iocb?, ret },
+        "dio_uncounted" => Body::DirectIoUncounted { iocb: iocb? },
         "dio_return" => Body::DirectIoReturn { iocb: iocb?, ret },
         "fsync" => {
             let inode = InodeAddr(args.number("inode"));

@@ -21,34 +21,23 @@ pub(crate) struct Past {
 pub(crate) struct ToldBy {
     /// Its name.
     pub(crate) name: &'static str,
-    /// The rule that tells it; none, and why not.
-    pub(crate) rule: Option<Rule>,
-    /// How that tells it, or why none does.
+    /// The rule that tells it.
+    pub(crate) rule: Rule,
+    /// How.
     pub(crate) why: &'static str,
     /// A trace that shows it, and what is then said.
-    pub(crate) shown: Option<(&'static str, &'static str)>,
+    pub(crate) shown: (&'static str, &'static str),
 }
 
 /// Crimes without a rule of their own.
-pub(crate) const TOLD_BY: &[ToldBy] = &[
-    ToldBy {
-        name: "requeue_livelock",
-        rule: Some(Rule::Stuck),
-        why: "only the core of 2012 puts work back, and to put it back is its way to wait: what tells a \
+pub(crate) const TOLD_BY: &[ToldBy] = &[ToldBy {
+    name: "requeue_livelock",
+    rule: Rule::Stuck,
+    why: "only the core of 2012 puts work back, and to put it back is its way to wait: what tells a \
               livelock from a wait is how long the io_end does not get on, which is an age. Its finding \
               says how often the work put it back, and since when",
-        shown: Some(("stuck_put_back.trace", "its work put it back")),
-    },
-    ToldBy {
-        name: "direct_io_order",
-        rule: None,
-        why: "a direct write has no io_end from 5.5 on, and what is held, confirmed and told is an io_end. \
-              Of its order the ends of the call and of the completion are witnessed; its conversion and \
-              `inode_dio_end` have no probe. A completion without a begin is counted as an orphan and \
-              accuses nobody: the begin may have been skipped",
-        shown: None,
-    },
-];
+    shown: ("stuck_put_back.trace", "its work put it back"),
+}];
 
 /// All of them, in the order of their fixes.
 pub(crate) const HISTORY: &[Past] = &[
@@ -76,8 +65,8 @@ pub(crate) const HISTORY: &[Past] = &[
         fix: "266991b13890",
         fixed_in: "3.3",
         wrong: "a direct write counted as over before its extents were converted, so truncate went on",
-        seen_by: &[],
-        how: "no rule follows the order within a direct write, see `direct_io_order`",
+        seen_by: &[Rule::DirectIoOrder],
+        how: "the inode counts no direct I/O while one completes, which is where the extents are converted",
     },
     Past {
         fix: "28a535f9a0df",

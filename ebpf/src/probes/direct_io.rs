@@ -9,14 +9,15 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext},
 };
 use endiod_wire::wire::{
-    DirectIoBegin, DirectIoCompleteBegin, DirectIoCompleteEnd, DirectIoReturn, bound, valid,
+    DirectIoBegin, DirectIoCompleteBegin, DirectIoCompleteEnd, DirectIoReturn, DirectIoUncounted,
+    bound, valid,
 };
 
 use crate::{
     emit::{count_left_out, emit},
     kernel::{
-        FILE_F_INODE, IOV_ITER_COUNT, KIOCB_KI_FILP, KIOCB_KI_FLAGS, KIOCB_KI_POS, inode_id, read,
-        tid,
+        FILE_F_INODE, INODE_I_DIO_COUNT, IOV_ITER_COUNT, KIOCB_KI_FILP, KIOCB_KI_FLAGS,
+        KIOCB_KI_POS, inode_id, read, tid,
     },
     maps::OPEN_DIRECT_IOS,
 };
@@ -85,6 +86,7 @@ fn ext4_file_write_iter_exit(ctx: FExitContext) -> i32 {
 fn ext4_dio_write_end_io(ctx: FEntryContext) -> i32 {
     let (iocb, bytes, error, flags): (u64, i64, i32, u32) =
         (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    tell_uncounted(iocb);
     emit(|record: &mut DirectIoCompleteBegin| {
         record.iocb = iocb;
         record.bytes = bytes;
@@ -98,9 +100,24 @@ fn ext4_dio_write_end_io(ctx: FEntryContext) -> i32 {
 #[fexit]
 fn ext4_dio_write_end_io_exit(ctx: FExitContext) -> i32 {
     let (iocb, ret): (u64, i32) = (ctx.arg(0), ctx.arg(4));
+    tell_uncounted(iocb);
     emit(|record: &mut DirectIoCompleteEnd| {
         record.iocb = iocb;
         record.ret = i64::from(ret);
     });
     0
+}
+
+/// `inode_dio_begin` came before the first bio, `inode_dio_end` comes after this function: in it the count
+/// of the inode is above 0 (fs/iomap/direct-io.c, `iomap_dio_complete`, 5.10 to 7.3).
+#[inline(always)]
+fn tell_uncounted(iocb: u64) {
+    if INODE_I_DIO_COUNT.load() == 0 {
+        return;
+    }
+    let Some(file) = read::<u64>(iocb, &KIOCB_KI_FILP) else { return };
+    let Some(inode) = read::<u64>(file, &FILE_F_INODE) else { return };
+    if read::<u32>(inode, &INODE_I_DIO_COUNT) == Some(0) {
+        emit(|record: &mut DirectIoUncounted| record.iocb = iocb);
+    }
 }

@@ -46,6 +46,8 @@ const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
     ("KIOCB_KI_POS", "kiocb", "ki_pos", DIRECT_IO),
     ("KIOCB_KI_FLAGS", "kiocb", "ki_flags", DIRECT_IO),
     ("IOV_ITER_COUNT", "iov_iter", "count", DIRECT_IO),
+    // Without it no completion is found uncounted, nothing else is lost.
+    ("INODE_I_DIO_COUNT", "inode", "i_dio_count", &[]),
     ("REQUEST_BIO", "request", "bio", &["tp_block_rq_complete"]),
     ("REQUEST_BIOTAIL", "request", "biotail", &["tp_block_rq_complete"]),
     ("BIO_BI_NEXT", "bio", "bi_next", &["tp_block_rq_complete"]),

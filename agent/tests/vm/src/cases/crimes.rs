@@ -194,11 +194,11 @@ pub(super) fn disarm() -> Result<()> {
 }
 
 /// How long a crime is held where its length is up to us: an age must be seen by a TICK, an fsync must
-/// commit its transaction first.
+/// commit its transaction first, a write to the device must be done.
 fn hold_ms(crime: &str, rule: &str) -> u32 {
     match (crime, rule) {
         (_, "stuck") => 5_000,
-        ("fsync_early", _) => 1_000,
+        ("fsync_early" | "dio_uncounted", _) => 1_000,
         _ => 200,
     }
 }

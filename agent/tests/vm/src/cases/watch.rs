@@ -206,7 +206,7 @@ fn caught(committed: &[Committed], summary: &Summary, key: AddressKey) -> Result
             "found and never committed: {finding}"
         );
         let object = text(&finding["object"]);
-        let of = committed.iter().find(|it| object.starts_with(&hash(it.io_end)));
+        let of = committed.iter().find(|it| object.starts_with(&hash(it.object)));
         ensure!(of.is_some(), "of an io_end that no crime was committed on: {finding}");
         caught += 1;
     }

@@ -62,7 +62,7 @@ pub(crate) fn told_and_on_disk(guest: &Guest, facts: &mut Facts) -> Result<()> {
         };
         let finding = on_disk(told_by, committed.at_ns)?;
         facts.insert((*crime).into(), finding["what"].clone());
-        told.push((told_by, committed.io_end, finding));
+        told.push((told_by, committed.object, finding));
     }
     drop(agent);
     let slice = files(Path::new(FINDINGS), "endiod")?.pop().context("no finding has a slice")?;

@@ -36,7 +36,7 @@ impl Joined {
 
 pub(super) fn join(crimes: &[Committed], findings: &[Value], key: AddressKey) -> Result<Joined> {
     let hashes: Vec<String> =
-        crimes.iter().map(|crime| format!("{:016x}", key.hash(IoEndAddr(crime.io_end)))).collect();
+        crimes.iter().map(|crime| format!("{:016x}", key.hash(IoEndAddr(crime.object)))).collect();
     let mut fates: Vec<Fate> =
         crimes.iter().map(|crime| Fate { crime: crime.crime.clone(), rules: Vec::new() }).collect();
     let mut of_no_crime = Vec::new();

@@ -21,7 +21,8 @@ pub(in super::super) struct KernelLog {
 #[derive(Clone, Debug)]
 pub(in super::super) struct Committed {
     pub(in super::super) crime: String,
-    pub(in super::super) io_end: u64,
+    /// The address of an io_end or of a kiocb.
+    pub(in super::super) object: u64,
     pub(in super::super) at_ns: u64,
     /// The whole line.
     pub(in super::super) line: String,
@@ -58,14 +59,14 @@ impl KernelLog {
     }
 }
 
-/// `saboteur: committed crime=… io_end=0x… at_ns=…`, not what continues one.
+/// `saboteur: committed crime=… object=0x… at_ns=…`, not what continues one.
 fn committed(line: &str) -> Option<Committed> {
     let words = line.strip_prefix("saboteur: committed ")?;
     let value =
         |key: &str| words.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     Some(Committed {
         crime: value("crime")?.to_owned(),
-        io_end: u64::from_str_radix(value("io_end")?.strip_prefix("0x")?, 16).ok()?,
+        object: u64::from_str_radix(value("object")?.strip_prefix("0x")?, 16).ok()?,
         at_ns: value("at_ns")?.parse().ok()?,
         line: line.to_owned(),
     })
