@@ -24,7 +24,7 @@ pub(crate) fn explain(file: &Path, args: &[&str]) -> (Option<i32>, String, Strin
 }
 
 /// Pictures that are kept: recording, flags, golden.
-const PICTURES: [(&str, &[&str], &str); 8] = [
+const PICTURES: [(&str, &[&str], &str); 9] = [
     ("bug_1.endiod", &[], "bug_1.txt"),
     ("bug_1.endiod", &["--format", "json"], "bug_1.json"),
     ("bug_2_freed.endiod", &[], "bug_2_freed.txt"),
@@ -35,12 +35,17 @@ const PICTURES: [(&str, &[&str], &str); 8] = [
         &["--io-end", "ae11ba8f4028df03@18478102291"],
         "buffered-6.1.txt",
     ),
+    (
+        "recordings/direct-order-6.1.endiod",
+        &["--finding", "08ca1a5ce7a441bb"],
+        "direct_write_uncounted.txt",
+    ),
     ("recordings/stock/failed-at-once-6.12.endiod", &[], "stock_failed_6.12.txt"),
     ("recordings/stock/hidden-journal-aborted-7.3.endiod", &[], "stock_hidden_7.3.txt"),
 ];
 
 /// Pages, and how the pictures that they show begin.
-const PAGES: [(&str, &str); 2] = [("explain.md", "bug_"), ("stock-kernels.md", "stock_")];
+const PAGES: [(&str, &str); 3] = [("explain.md", "bug_"), ("explain.md", "direct_"), ("stock-kernels.md", "stock_")];
 
 #[test]
 fn every_kept_picture_is_what_the_program_draws() {
