@@ -283,6 +283,7 @@ impl Pipeline {
     fn begin_stream(&mut self) {
         let streams: Vec<_> = self.cpus().collect();
         self.totals.restart(streams.into_iter());
+        self.meter.begin_stream();
         self.sequences.restart();
         if self.attached.is_empty() {
             return;
@@ -309,6 +310,7 @@ impl Pipeline {
             onlooker.step(&step);
         });
         self.meter.tick(&self.lifecycle, event.stamp.at);
+        self.meter.rules_watched(&self.detectors, event.stamp.at);
         self.meter.watching(&self.watching);
         self.meter.suppressed(self.detectors.tally());
         self.meter.oracle(&self.oracle);

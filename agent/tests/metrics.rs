@@ -116,6 +116,8 @@ fn script(metrics: &Metrics) {
     metrics.probe_attached(ProbeId(0), "ext4_init_io_end", "fentry");
     metrics.probe_missed(ProbeId(0), "recursion", 0);
     metrics.probe_missed(ProbeId(1), "kprobe", 3);
+    metrics.probe_ran(ProbeId(0), 4, Nanos(1_200));
+    metrics.rule_active("double_process", Nanos(2_000_000_000));
     for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Process) {
         metrics.observing(scope);
     }

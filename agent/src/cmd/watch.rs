@@ -364,6 +364,9 @@ impl Watch {
         for (table, count) in TASK_TABLES.iter().zip(swept) {
             metrics.swept(table, count);
         }
+        for (probe, count, took) in kernel.take_runs() {
+            metrics.probe_ran(probe, count, took);
+        }
         let used_bytes = kernel.take_used_bytes_max() as u64;
         let size_bytes = u64::from(kernel.ring_bytes());
         metrics.set_ring(RingUse { used_bytes, size_bytes });

@@ -92,6 +92,12 @@ impl Metrics {
         self.devices().rules.retain(|armed| armed.rule != rule);
     }
 
+    /// `rule` watched for another while.
+    pub fn rule_active(&self, rule: &'static str, time: Nanos) {
+        let rule = listed(self.0.names.rules, rule);
+        self.0.active.with_label_values(&[rule]).inc_by(time.as_secs_f64());
+    }
+
     /// Whether `rule` is limited for `reason`, one of `Names::degraded_reasons`.
     pub fn set_degraded(&self, rule: &'static str, reason: &'static str, degraded: bool) {
         let labels =
@@ -137,6 +143,13 @@ impl Metrics {
     pub fn probe_missed(&self, probe: ProbeId, reason: &'static str, count: u64) {
         let reason = listed(self.0.names.miss_reasons, reason);
         self.0.probe_missed.with_label_values(&[self.probe(probe), reason]).inc_by(count);
+    }
+
+    /// `probe` ran another `count` times, for that long in all.
+    pub fn probe_ran(&self, probe: ProbeId, count: u64, took: Nanos) {
+        let name = self.probe(probe);
+        self.0.probe_runs.with_label_values(&[name]).inc_by(count);
+        self.0.probe_run_seconds.with_label_values(&[name]).inc_by(took.as_secs_f64());
     }
 
     /// How full the ring buffer is.

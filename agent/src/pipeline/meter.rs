@@ -50,6 +50,8 @@ pub(super) struct Meter {
     /// What the cores said, as far as it is exported.
     oracle: [[u64; Outcome::ALL.len()]; Judge::ALL.len()],
     table_full: [u64; Table::ALL.len()],
+    /// The last tick of this stream.
+    ticked_at: Option<Nanos>,
     /// What is told of the watchpoints.
     watched: (WatchTotals, Hits, Nanos),
 }
@@ -68,6 +70,7 @@ impl Meter {
             suppressed: Tally::default(),
             oracle: Default::default(),
             table_full: [0; Table::ALL.len()],
+            ticked_at: None,
             watched: Default::default(),
         }
     }
@@ -231,6 +234,19 @@ impl Meter {
             let full = lifecycle.summary().full(*table);
             let refused = full - std::mem::replace(before, full);
             self.metrics.events_lost(names::TABLE, table.label(), refused);
+        }
+    }
+
+    /// The programs were loaded anew: nothing was watched meanwhile.
+    pub(super) fn begin_stream(&mut self) {
+        self.ticked_at = None;
+    }
+
+    /// The rules that are armed have watched since the last tick.
+    pub(super) fn rules_watched(&mut self, detectors: &Detectors, now: Nanos) {
+        let Some(before) = self.ticked_at.replace(now) else { return };
+        for rule in Rule::ALL.iter().filter(|rule| detectors.is_armed(**rule)) {
+            self.metrics.rule_active(rule.label(), now.since(before));
         }
     }
 

@@ -26,7 +26,7 @@ mod tracepoints;
 mod types;
 mod watch;
 
-use std::{io, os::fd::AsRawFd, thread, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::AsRawFd, thread, time::Duration};
 
 use aya::{Ebpf, EbpfLoader, maps::RingBuf};
 use endiod_wire::wire::{self, backend, config_key};
@@ -96,6 +96,8 @@ pub struct KernelSource {
     used_bytes_max: usize,
     /// The total, and how much of it was asked for; `None` where nothing sweeps.
     swept: Option<[Swept; 2]>,
+    /// Runs of the programs: the totals, and what was taken of them.
+    runs: BTreeMap<ProbeId, [attach::Runs; 2]>,
 }
 
 impl KernelSource {
@@ -151,6 +153,7 @@ impl KernelSource {
             ring_bytes: sizes.ring_bytes,
             used_bytes_max: 0,
             swept,
+            runs: BTreeMap::new(),
             ebpf,
             modules,
             kprobes,
@@ -227,8 +230,12 @@ impl KernelSource {
         }
         self.own.program_loss(left_out, deliver);
         let KernelSource { ebpf, modules, kprobes, verdicts, version, .. } = self;
-        for (id, total) in attach::misses(ebpf, modules, kprobes, verdicts, *version)? {
-            self.own.misses(id, total, deliver);
+        let totals = attach::totals(ebpf, modules, kprobes, verdicts, *version)?;
+        for attach::ProbeTotals { probe, missed, runs } in totals {
+            if let Some(missed) = missed {
+                self.own.misses(probe, missed, deliver);
+            }
+            self.runs.entry(probe).or_default()[0] = runs;
         }
         self.watchpoints.tell(&mut self.own, deliver);
         Ok(())
@@ -301,6 +308,21 @@ impl KernelSource {
         let [total, taken] = self.swept.as_mut()?;
         let before = std::mem::replace(taken, *total);
         Some(std::array::from_fn(|table| total[table] - before[table]))
+    }
+
+    /// Runs of the programs up to the last tick and since this was last asked, with their time; nothing where
+    /// the kernel does not count them (`kernel.bpf_stats_enabled`).
+    pub fn take_runs(&mut self) -> Vec<(ProbeId, u64, Nanos)> {
+        let mut rose = Vec::new();
+        for (probe, [now, taken]) in &mut self.runs {
+            let before = std::mem::replace(taken, *now);
+            let count = now.count.saturating_sub(before.count);
+            let nanos = now.nanos.saturating_sub(before.nanos);
+            if count > 0 {
+                rose.push((*probe, count, Nanos(nanos)));
+            }
+        }
+        rose
     }
 
     /// Size of the ring, bytes.

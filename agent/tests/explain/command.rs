@@ -45,7 +45,8 @@ const PICTURES: [(&str, &[&str], &str); 9] = [
 ];
 
 /// Pages, and how the pictures that they show begin.
-const PAGES: [(&str, &str); 3] = [("explain.md", "bug_"), ("explain.md", "direct_"), ("stock-kernels.md", "stock_")];
+const PAGES: [(&str, &str); 3] =
+    [("explain.md", "bug_"), ("explain.md", "direct_"), ("stock-kernels.md", "stock_")];
 
 #[test]
 fn every_kept_picture_is_what_the_program_draws() {

@@ -235,35 +235,55 @@ fn unload(
     Ok(())
 }
 
-/// Hits that the kernel skipped, per loaded program (`recursion_misses`, from [`GUARDED_FROM`]; a
-/// kernel before that skips none). Those of kprobes are skipped by every kernel and counted from
-/// [`KPROBE_MISSES_FROM`], in two places; where they are not there is no total, not even zero.
-pub(super) fn misses(
+/// What the kernel counts of an attached program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProbeTotals {
+    pub(super) probe: ProbeId,
+    /// Hits that the kernel skipped (`recursion_misses`, from [`GUARDED_FROM`]; a kernel before that skips
+    /// none). Those of kprobes are skipped by every kernel and counted from [`KPROBE_MISSES_FROM`], in two
+    /// places; where they are not there is no total, not even zero.
+    pub(super) missed: Option<u64>,
+    pub(super) runs: Runs,
+}
+
+/// Runs of a program, where `kernel.bpf_stats_enabled` is 1; else they stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Runs {
+    pub(super) count: u64,
+    pub(super) nanos: u64,
+}
+
+/// The totals of every attached program.
+pub(super) fn totals(
     ebpf: &Ebpf,
     modules: &ModuleProbes,
     kprobes: &Kprobes,
     verdicts: &[Verdict],
     version: (u32, u32),
-) -> Result<Vec<(ProbeId, u64)>, TotalsError> {
-    let mut misses = Vec::new();
+) -> Result<Vec<ProbeTotals>, TotalsError> {
+    let mut totals = Vec::new();
     for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(verdicts) {
         let loaded = attached_program(ebpf, modules, probe);
         let Some(program) = loaded.filter(|_| *verdict == Verdict::Attached) else { continue };
         let unreadable = || TotalsError::Misses { program: probe.program };
+        let info = fdinfo(program).unwrap_or_default();
         let before_program = match probe.hook {
             Hook::Kprobe => match kprobes.missed(probe.program) {
-                Some(missed) => missed.map_err(|_| unreadable())?,
-                None => continue,
+                Some(missed) => Some(missed.map_err(|_| unreadable())?),
+                None => None,
             },
-            Hook::Entry | Hook::Exit | Hook::Tracepoint | Hook::Watchpoint => 0,
+            Hook::Entry | Hook::Exit | Hook::Tracepoint | Hook::Watchpoint => Some(0),
         };
-        match recursion_misses(program) {
-            Some(total) => misses.push((id, before_program + total)),
-            None if version < GUARDED_FROM => {}
-            None => return Err(unreadable()),
+        let of_program = number(&info, "recursion_misses:");
+        if of_program.is_none() && before_program.is_some() && version >= GUARDED_FROM {
+            return Err(unreadable());
         }
+        let missed = before_program.zip(of_program).map(|(before, of)| before + of);
+        let [count, nanos] =
+            ["run_cnt:", "run_time_ns:"].map(|name| number(&info, name).unwrap_or(0));
+        totals.push(ProbeTotals { probe: id, missed, runs: Runs { count, nanos } });
     }
-    Ok(misses)
+    Ok(totals)
 }
 
 /// The descriptor of a loaded program, whoever loaded it.
@@ -276,10 +296,16 @@ fn attached_program<'a>(
 }
 
 fn recursion_misses(program: BorrowedFd<'_>) -> Option<u64> {
-    let fd = program.as_raw_fd();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-    line.trim().parse().ok()
+    number(&fdinfo(program)?, "recursion_misses:")
+}
+
+/// What the kernel shows of a program (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
+fn fdinfo(program: BorrowedFd<'_>) -> Option<String> {
+    fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()
+}
+
+fn number(info: &str, name: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 /// Runs the program that writes the first log line.

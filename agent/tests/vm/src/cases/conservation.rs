@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use endiod::report::Summary;
 
 use crate::{
@@ -17,11 +17,33 @@ use crate::{
 /// a CPU while a task that was preempted inside it waits.
 const MISSED_SHARE_MAX: u64 = 10;
 
+/// Whether the kernel counts runs of programs and their time.
+pub(super) const RUNS_COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
 /// The commit's own line: from 5.5 on it reaches direct-I/O completions and fsync, no data io_end.
 pub(crate) fn direct(guest: &Guest, facts: &mut Facts) -> Result<()> {
-    let (issued, summary) = watch(guest, "direct", facts, &[&COMMIT_LINE])?;
+    fs::write(RUNS_COUNTED, "1").context("cannot have runs of programs counted")?;
+    let watched = watch(guest, "direct", facts, &[&COMMIT_LINE]);
+    fs::write(RUNS_COUNTED, "0")?;
+    let (issued, summary) = watched?;
     ran_the_line(&issued[0])?;
-    check_direct(&summary, issued[0].direct_writes)
+    check_direct(&summary, issued[0].direct_writes)?;
+    check_runs(&fs::read_to_string(guest.out.join("direct.prom"))?)
+}
+
+/// A program told of each of its runs, its rule watched for a while.
+fn check_runs(scrape: &str) -> Result<()> {
+    let probe = r#"probe="ext4_dio_write_end_io""#;
+    let runs = http::sum_with(scrape, "endiod_probe_runs_total", probe);
+    let seconds = http::sum_with(scrape, "endiod_probe_run_seconds_total", probe);
+    let kind = r#"kind="direct_io_complete_begin""#;
+    let told = http::sum_with(scrape, "endiod_events_total", kind);
+    ensure!(runs == told && runs > 0.0, "{runs} runs of a program, {told} records of it");
+    ensure!(seconds > 0.0, "{runs} runs of a program took no time");
+    let rule = r#"rule="direct_io_order""#;
+    let active = http::sum_with(scrape, "endiod_detector_active_seconds_total", rule);
+    ensure!(active >= 1.0, "the rule of direct writes watched for {active} s");
+    Ok(())
 }
 
 /// The same pattern through the page cache: io_ends are born.
@@ -30,6 +52,8 @@ pub(crate) fn buffered(guest: &Guest, facts: &mut Facts) -> Result<()> {
     ran_the_line(&issued[0])?;
     check_io_ends(&summary)?;
     ensure!(summary.direct_ios.started == 0, "a buffered write was taken for direct I/O");
+    let scrape = fs::read_to_string(guest.out.join("buffered.prom"))?;
+    ensure!(!scrape.contains("endiod_probe_run"), "runs are told that the kernel does not count");
     Ok(())
 }
 

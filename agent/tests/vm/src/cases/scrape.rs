@@ -18,7 +18,7 @@ use endiod::{clock, event::Nanos, report::Summary};
 use serde_json::Value;
 
 use self::{api::number, stack::Stack};
-use super::{crimes, mixes, mounts::SLICES};
+use super::{conservation::RUNS_COUNTED, crimes, mixes, mounts::SLICES};
 use crate::{Facts, Guest, agent::Agent, http, patience::until, workload::make_room};
 
 /// What writes before the crimes and after them: around the page cache and through it.
@@ -45,6 +45,7 @@ const RECORDED_JOIN: &str = "instance_disk:endiod_device:info
 /// Everything that a dashboard, a rule or an alert promises, by the real programs.
 pub(crate) fn as_a_fleet_does(guest: &Guest, facts: &mut Facts) -> Result<()> {
     make_room()?;
+    fs::write(RUNS_COUNTED, "1").context("cannot have runs of programs counted")?;
     let agent = Agent::start(&["--findings-dir", SLICES])?;
     let stack = Stack::start(guest)?;
     until(PATIENCE, "not every target is up", || {
