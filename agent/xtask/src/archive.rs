@@ -143,22 +143,24 @@ impl Archive {
 
     /// Downloads packages, unpacks them into a directory and says which versions they were.
     pub(crate) fn unpack(&self, packages: &[String], into: &Path) -> Result<Vec<String>> {
-        let debs = into.with_extension("debs");
-        remove_dir_all(&debs)?;
-        for dir in [&debs, &into.to_owned()] {
-            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let dir = into.with_extension("debs");
+        let debs = self.download(packages, &dir)?;
+        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
+        for deb in &debs {
+            output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into))?;
         }
-        output(self.apt("apt-get").current_dir(&debs).arg("download").args(packages))?;
-        let mut unpacked = Vec::new();
-        for entry in fs::read_dir(&debs).context("cannot list the downloaded packages")? {
-            let deb = entry.context("cannot list the downloaded packages")?.path();
-            output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into))?;
-            let file = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            unpacked.extend(name_and_version(&file).map(|(name, ver)| format!("{name} {ver}")));
-        }
-        unpacked.sort();
-        remove_dir_all(&debs)?;
-        Ok(unpacked)
+        remove_dir_all(&dir)?;
+        Ok(versions(&debs))
+    }
+
+    /// Downloads packages into an empty directory.
+    pub(crate) fn download(&self, packages: &[String], into: &Path) -> Result<Vec<PathBuf>> {
+        remove_dir_all(into)?;
+        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
+        output(self.apt("apt-get").current_dir(into).arg("download").args(packages))?;
+        let entries = fs::read_dir(into).context("cannot list the downloaded packages")?;
+        let debs = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>();
+        debs.context("cannot list the downloaded packages")
     }
 
     fn update(&self) -> Result<()> {
@@ -209,6 +211,15 @@ impl Archive {
         command.env("LC_ALL", "C");
         command
     }
+}
+
+/// What packages are there, by their files, as `name version`.
+pub(crate) fn versions(debs: &[PathBuf]) -> Vec<String> {
+    let files = debs.iter().map(|deb| deb.file_name().unwrap_or_default().to_string_lossy());
+    let named = files.filter_map(|file| name_and_version(&file));
+    let mut versions: Vec<_> = named.map(|(name, version)| format!("{name} {version}")).collect();
+    versions.sort();
+    versions
 }
 
 /// Of a package's file name, `name_version_arch.deb` with the epoch's colon escaped.

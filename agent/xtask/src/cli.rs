@@ -109,8 +109,18 @@ pub(crate) struct VmArgs {
 pub(crate) enum Root {
     /// A busybox in memory
     Initramfs,
-    /// A Debian root with fio, bpftrace, systemd
+    /// Debian 12 with systemd and dpkg; its packages are unpacked by root
     Debian,
+}
+
+impl Root {
+    /// Its name on the command line, and for the guest's init.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Root::Initramfs => "initramfs",
+            Root::Debian => "debian",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod kernel;
 mod layout;
 mod python;
 mod qemu;
+mod root;
 mod toolbox;
 mod toolchain;
 mod wheel;
@@ -108,6 +109,12 @@ pub(crate) fn guest(workspace: &Workspace) -> Result<(QemuFiles, GuestFiles)> {
     Ok((qemu::ensure(workspace)?, guest::ensure(workspace)?))
 }
 
+/// The disk of a guest that is a Debian of its own.
+pub(crate) fn debian_root(workspace: &Workspace) -> Result<PathBuf> {
+    let _lock = lock(workspace)?;
+    root::ensure(workspace)
+}
+
 /// What builds for arm64 and runs it.
 pub(crate) fn arm64(workspace: &Workspace) -> Result<Arm64> {
     let _lock = lock(workspace)?;
@@ -195,13 +202,17 @@ fn packages_of_the_machine() -> Result<()> {
         return Ok(());
     }
     let line = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
-    let is_root = uids.split_whitespace().nth(1) == Some("0");
-    if !is_root {
+    if !is_root() {
         return Err(NeedsRoot(line).into());
     }
     step(&line, || run(Command::new("sh").args(["-c", &format!("apt-get update && {line}")])))
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    uids.split_whitespace().nth(1) == Some("0")
 }
 
 /// Held while parts are looked at or fetched; two runs at once wait for each other.

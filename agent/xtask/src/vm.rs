@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Vm ─► image (initramfs: base + modules + init.sh + command + /in)
-//!  ├──► disks (vda ext4, vdb–vdd raw, vde = /out)
+//!  ├──► disks (vda ext4, vdb–vdd raw, vde = /out; vdf = a Debian root)
 //!  └──► machine (QEMU) ─ port 1 ─► the command's output, relayed as it comes
 //!                      ─ port 2 ─► boot · start · exit N | fail WHY      (`control`)
 //!                      ─ ttyS0 ──► the kernel log, a file
@@ -70,6 +70,7 @@ pub(crate) struct Vm {
     pub(crate) replace: Vec<String>,
     pub(crate) copy_in: Vec<PathBuf>,
     pub(crate) copy_out: Option<PathBuf>,
+    pub(crate) root: Root,
     pub(crate) forward: Vec<String>,
     pub(crate) icount: bool,
     /// Whether the command's output goes to our stdout as it comes.
@@ -125,6 +126,7 @@ impl Vm {
             replace: Vec::new(),
             copy_in: Vec::new(),
             copy_out: None,
+            root: Root::Initramfs,
             forward: Vec::new(),
             icount: false,
             relay: true,
@@ -180,6 +182,10 @@ impl Vm {
             bail!("no command to run in the guest");
         }
         let (qemu, guest) = setup::guest(workspace)?;
+        let root = match self.root {
+            Root::Initramfs => None,
+            Root::Debian => Some(setup::debian_root(workspace)?),
+        };
         let kernel = setup::kernel_files(workspace, &self.kernel)?;
         let run_dir = RunDir::create(workspace, &self.kernel)?;
         let initramfs = run_dir.path().join("initramfs");
@@ -188,7 +194,8 @@ impl Vm {
         let mut attempt = 0;
         let ended = loop {
             attempt += 1;
-            let disks = Disks::create(run_dir.path(), &guest, self.mkfs.as_deref())?;
+            let disks =
+                Disks::create(run_dir.path(), &guest, self.mkfs.as_deref(), root.as_deref())?;
             let ended = machine.boot_and_wait(&disks, &initramfs)?;
             if ended.end != End::NeverBooted || attempt == 2 {
                 break (ended, disks);
@@ -262,9 +269,6 @@ pub(crate) fn report_failure(kernel: &str, exit: u8, reason: &str, detail: &str)
 }
 
 fn run_args(workspace: &Workspace, args: &VmArgs) -> Result<VmOutcome> {
-    if args.root == Root::Debian {
-        bail!("--root debian is not there yet; use the default, --root initramfs");
-    }
     let vm = Vm {
         smp: args.smp,
         mem: args.mem.clone(),
@@ -276,6 +280,7 @@ fn run_args(workspace: &Workspace, args: &VmArgs) -> Result<VmOutcome> {
         replace: args.replace.clone(),
         copy_in: args.copy_in.clone(),
         copy_out: args.copy_out.clone(),
+        root: args.root,
         forward: args.forward.clone(),
         icount: args.icount,
         ..Vm::new(&args.kernel)

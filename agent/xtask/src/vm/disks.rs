@@ -5,6 +5,8 @@
 //! vdb–vdd  256 MiB each, raw
 //! vde  256 MiB  FAT, on /out: not of the file systems that are watched, and mounted so that what
 //!               was written is on it even if the guest never gets to unmount it
+//! vdf      a Debian root, if that is asked for: the image of the set-up, to which nothing of what the
+//!          guest writes comes
 //! ```
 
 use std::{
@@ -23,16 +25,34 @@ const RAW_BYTES: u64 = 256 * MIB;
 /// Raw disks beside the ext4 one.
 const RAW: &[&str] = &["vdb", "vdc", "vdd"];
 const OUT: &str = "vde";
+const ROOT: &str = "vdf";
 
 #[derive(Debug)]
 pub(super) struct Disks {
     dir: PathBuf,
+    /// The image of a Debian root.
+    root: Option<PathBuf>,
+}
+
+/// A disk as QEMU is to show it.
+#[derive(Debug)]
+pub(super) struct Drive {
+    /// In the guest.
+    pub(super) name: &'static str,
+    pub(super) file: PathBuf,
+    /// Whether the file stays as it is and what the guest writes is thrown away.
+    pub(super) is_snapshot: bool,
 }
 
 impl Disks {
     /// Makes them anew, also where an earlier attempt of this run left some.
-    pub(super) fn create(dir: &Path, guest: &GuestFiles, mkfs: Option<&str>) -> Result<Self> {
-        let disks = Self { dir: dir.to_owned() };
+    pub(super) fn create(
+        dir: &Path,
+        guest: &GuestFiles,
+        mkfs: Option<&str>,
+        root: Option<&Path>,
+    ) -> Result<Self> {
+        let disks = Self { dir: dir.to_owned(), root: root.map(Path::to_owned) };
         for name in RAW {
             disks.sparse(name, RAW_BYTES)?;
         }
@@ -46,10 +66,13 @@ impl Disks {
         Ok(disks)
     }
 
-    /// Names in the guest's order, with their files.
-    pub(super) fn list(&self) -> Vec<(&'static str, PathBuf)> {
+    /// In the guest's order.
+    pub(super) fn list(&self) -> Vec<Drive> {
         let names = std::iter::once("vda").chain(RAW.iter().copied()).chain([OUT]);
-        names.map(|name| (name, self.path(name))).collect()
+        let ours = names.map(|name| Drive { name, file: self.path(name), is_snapshot: false });
+        let root = self.root.iter().cloned();
+        let root = root.map(|file| Drive { name: ROOT, file, is_snapshot: true });
+        ours.chain(root).collect()
     }
 
     /// Copies what is on /out into a directory of this machine.
@@ -149,7 +172,7 @@ mod tests {
     fn files_and_directories_of_a_volume_come_back() {
         let dir = std::env::temp_dir().join(format!("xtask-disks-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let disks = Disks { dir: dir.clone() };
+        let disks = Disks { dir: dir.clone(), root: None };
         let out = disks.sparse(OUT, RAW_BYTES).unwrap();
         fatfs::format_volume(&out, fatfs::FormatVolumeOptions::new()).unwrap();
         {

@@ -2,10 +2,11 @@
 //! the guest reads memory faster than it decompresses.
 //!
 //! ```text
-//! /init            init.sh
+//! /init            init.sh                 /vm/run                     run.sh
 //! /vm/settings     shell variables         /vm/load_base, load_extra   insmod lines
 //! /vm/command      the command             /vm/modules/NN-name.ko
 //! /bin/endiod      the agent, if built     /in/…                       the caller's files
+//! /vm/command.service, of a Debian root, which has no agent but what is installed there
 //! ```
 
 use std::{
@@ -31,6 +32,8 @@ use crate::{
 };
 
 const INIT: &str = include_str!("init.sh");
+const RUN: &str = include_str!("run.sh");
+const UNIT: &str = include_str!("command.service");
 
 pub(super) fn write(
     vm: &Vm,
@@ -43,6 +46,8 @@ pub(super) fn write(
     let mut cpio = Cpio::default();
     cpio.file("init", 0o755, INIT.as_bytes());
     cpio.file("vm/command", 0o755, format!("exec {}\n", quoted(command)).as_bytes());
+    cpio.file("vm/run", 0o644, RUN.as_bytes());
+    cpio.file("vm/command.service", 0o644, UNIT.as_bytes());
     cpio.file("vm/settings", 0o644, settings(vm).as_bytes());
     add_modules(&mut cpio, vm, &kernel.modules()?)?;
     if let Some(agent) = binaries::built_agent(workspace) {
@@ -64,7 +69,8 @@ fn settings(vm: &Vm) -> String {
     let mount = vm.mount.as_deref().filter(|options| !options.is_empty()).unwrap_or("defaults");
     let network = if vm.forward.is_empty() { "" } else { "yes" };
     let timeout = vm.timeout.as_secs();
-    format!("MOUNT={}\nNETWORK={network}\nTIMEOUT={timeout}\n", shell_word(mount))
+    let root = vm.root.name();
+    format!("MOUNT={}\nNETWORK={network}\nROOT={root}\nTIMEOUT={timeout}\n", shell_word(mount))
 }
 
 /// A module of the command line: where it comes from and its parameters.
@@ -223,6 +229,7 @@ mod tests {
 
     #[test]
     fn without_options_the_disk_is_mounted_with_the_defaults() {
-        assert_eq!(settings(&Vm::new("6.1")), "MOUNT='defaults'\nNETWORK=\nTIMEOUT=120\n");
+        let expected = "MOUNT='defaults'\nNETWORK=\nROOT=initramfs\nTIMEOUT=120\n";
+        assert_eq!(settings(&Vm::new("6.1")), expected);
     }
 }

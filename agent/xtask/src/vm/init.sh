@@ -1,9 +1,9 @@
 #!/bin/busybox sh
-# The first process of a guest: makes it ready, runs the command, says how it ended.
+# The first process of a guest: makes it ready, then runs the command (run.sh), or gives way to the
+# systemd of a Debian root, of which a unit does that.
 #
-# The command's output goes to port 1, what the harness must know to port 2 (see control.rs),
-# everything else to the console, which is the kernel log. /vm/settings and the other files of
-# /vm are written by the harness for this run.
+# What the harness must know goes to port 2 (see control.rs), everything else to the console, which is
+# the kernel log. /vm/settings and the other files of /vm are written by the harness for this run.
 
 export PATH=/bin:/sbin HOME=/root TERM=dumb
 
@@ -58,27 +58,26 @@ allow_observation() {
 	echo -1 >/proc/sys/kernel/perf_event_paranoid
 	ulimit -l unlimited
 	ulimit -n 65536
-	# From here on the console has every message of the kernel.
-	dmesg -n 8
 }
 
-# Runs the command with a pipe as its output, which it may open again by name; the port may not
-# be. Sets `status`.
-run_command() {
-	mkfifo /run/output
-	cat /run/output >/dev/vport0p1 &
-	local relay=$!
-	control start
-	# Too late to be saved, in time to be explained: who is blocked where, for the kernel log.
-	(sleep $TIMEOUT; echo l >/proc/sysrq-trigger; echo w >/proc/sysrq-trigger) &
-	setsid sh /vm/command </dev/null >/run/output 2>&1
-	status=$?
-	# What the command left running may hold the pipe open: its output is not waited for.
-	local tries=0
-	while kill -0 $relay 2>/dev/null && [ $tries -lt 50 ]; do
-		tries=$((tries + 1))
-		usleep 20000
+# Gives way to systemd, which gets the kernel as Debian has it and a unit that runs the command. What is
+# mounted goes along; of this root /vm alone.
+enter_debian() {
+	local units=/run/systemd/system mounted="proc sys dev run in out" dir
+	[ "$MOUNT" = none ] || mounted="$mounted mnt"
+	wait_for /dev/vdf
+	mkdir /debian
+	attempt "mount the Debian root" mount -t ext4 /dev/vdf /debian
+	mkdir -p /debian/vm /debian/in /debian/out $units/multi-user.target.wants
+	cp /vm/command.service $units/
+	ln -s ../command.service $units/multi-user.target.wants/
+	attempt "bind /vm" mount -o bind /vm /debian/vm
+	for dir in $mounted; do
+		attempt "move /$dir" mount -o move /$dir /debian/$dir
 	done
+	cd /debian
+	attempt "move the root" mount -o move . /
+	exec chroot . /sbin/init
 }
 
 mount_kernel_trees
@@ -105,11 +104,9 @@ attempt "mount /out" mount -t vfat -o sync,dirsync,quiet,shortname=mixed /dev/vd
 if [ "$MOUNT" != none ]; then
 	attempt "mount /dev/vda with options '$MOUNT'" mount -t ext4 -o "$MOUNT" /dev/vda /mnt
 fi
-allow_observation
+# From here on the console has every message of the kernel.
+dmesg -n 8
 . /vm/load_extra
-
-run_command
-umount /out || sync -f /out
-control "exit $status"
-poweroff -nf
-sleep 1000
+[ "$ROOT" = debian ] && enter_debian
+allow_observation
+. /vm/run

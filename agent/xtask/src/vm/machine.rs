@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     Vm,
     control::Control,
-    disks::Disks,
+    disks::{Disks, Drive},
     relay::{Echo, Heard, relay},
 };
 use crate::setup::{KernelFiles, QemuFiles};
@@ -150,6 +150,8 @@ impl Machine<'_> {
         command.args(["--pdeathsig", "KILL", "--"]).arg(self.qemu.program());
         command.args(self.qemu.arguments()).args(self.arguments(disks, initramfs)?);
         command.env("QEMU_MODULE_DIR", self.qemu.module_dir());
+        // Where snapshots grow.
+        command.env("TMPDIR", self.run_dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         command.spawn().context("cannot start setpriv with QEMU")
     }
@@ -175,13 +177,16 @@ impl Machine<'_> {
         add(&["-device", "virtserialport,chardev=output,nr=1"]);
         add(&["-chardev", &format!("file,id=control,path={}", file("control"))]);
         add(&["-device", "virtserialport,chardev=control,nr=2"]);
-        for (name, path) in disks.list() {
+        for Drive { name, file, is_snapshot } in disks.list() {
             let throttle = match vm.iops {
                 Some(iops) if name == "vda" => format!(",throttling.iops-total={iops}"),
                 _ => String::new(),
             };
-            let path = path.display();
-            let drive = format!("if=none,format=raw,cache=unsafe,id={name},file={path}{throttle}");
+            let file = file.display();
+            let snapshot = if is_snapshot { ",snapshot=on" } else { "" };
+            let drive = format!(
+                "if=none,format=raw,cache=unsafe,id={name},file={file}{snapshot}{throttle}"
+            );
             add(&["-drive", &drive]);
             add(&["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
         }
