@@ -9,11 +9,12 @@
 //! 6.18, which does. Crimes and the core of 2012 come as modules of our own, each in a guest of its own:
 //! they leave warnings, and a task that hangs. What a kernel itself does wrong when a device fails is shown
 //! on one of each shape of the completion path, and on the newest. What Prometheus makes of the metrics
-//! does not hang on the kernel: one guest runs it, with a module of ours for it to have something to tell.
+//! does not hang on the kernel: one guest runs it, with a module of ours for it to have something to tell. Nor does the
+//! life of the package: it is led on Debian 12 with the kernel of that.
 
 use std::time::Duration;
 
-use crate::setup::{FIO, PROMETHEUS, Set};
+use crate::setup::{self, FIO, PROMETHEUS, Set};
 
 /// One boot of a kernel.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) enum Fixture {
     AtHand(&'static str),
     /// Programs of Debian, in /in.
     Programs(&'static Set),
+    /// A Debian root, and two versions of the package in /in.
+    Packages,
     /// The dashboards and rules in /in, and the panels' queries.
     Dashboards,
 }
@@ -55,11 +58,18 @@ impl GuestRun {
                 Fixture::Programs(&PROMETHEUS),
                 Fixture::Dashboards,
             ],
+            "package" => &[Fixture::Packages],
             MIXES => &[Fixture::Programs(&FIO)],
             _ => &[],
         });
         fixtures.copied().collect()
     }
+}
+
+/// Why this machine cannot have such a guest.
+pub(crate) fn why_not(run: &GuestRun) -> Option<&'static str> {
+    let is_debian = run.fixtures().iter().any(|it| matches!(it, Fixture::Packages));
+    (is_debian && !setup::is_root()).then_some("not root, who alone can unpack a Debian root")
 }
 
 /// The suite, and the part, of a guest with mixes of I/O.
@@ -91,6 +101,7 @@ pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.1", "crimes", "crimes", 2, 240),
     guest("6.1", MIXES, MIXES, 2, 240),
     guest("6.1", "scrape", "scrape", 2, 240),
+    guest("6.1", "package", "package", 2, 240),
     guest("latest", "", "core,agent,stock", 2, 480),
     guest("latest", "mounts", "mounts", 2, 480),
     guest("latest", MIXES, MIXES, 2, 240),

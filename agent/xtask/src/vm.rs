@@ -175,6 +175,11 @@ impl Vm {
         self
     }
 
+    pub(crate) fn root(mut self, root: Root) -> Self {
+        self.root = root;
+        self
+    }
+
     /// Boots, runs the command, and brings back what came of it. An error is the harness's or
     /// the caller's: whatever the guest did is an outcome.
     pub(crate) fn run(&self, workspace: &Workspace, command: &[&str]) -> Result<VmOutcome> {

@@ -18,6 +18,7 @@ mod module_life;
 mod mounts;
 mod native;
 mod nesting;
+mod package;
 mod record;
 mod refused;
 mod reload;
@@ -55,6 +56,8 @@ pub(crate) enum Suite {
     Crimes,
     /// Prometheus and the dashboards in /in, and the saboteur, which the harness loads.
     Scrape,
+    /// The Debian package, in two versions in /in, on a Debian root.
+    Package,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
     /// The fixture module `replica` in /in: the completion core of 2012. The last case hangs for ever.
@@ -163,6 +166,7 @@ cases! {
     Crimes "a_stranger_is_caught_writing", always, watch::stranger_is_caught;
     Crimes "a_crime_that_kills_a_task_is_told_and_on_disk", always, crimes::deadly::told_and_on_disk;
     Scrape "prometheus_has_what_dashboards_and_alerts_promise", always, scrape::as_a_fleet_does;
+    Package "the_package_lives_and_leaves_nothing", always, package::lives_and_leaves_nothing;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;

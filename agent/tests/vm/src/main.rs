@@ -90,8 +90,8 @@ fn main() -> Result<ExitCode> {
     let is_wanted = |case: &cases::Case| {
         let of_suite = match args.suite.is_empty() {
             true => {
-                use Suite::{Crimes, Mixes, Native, Replica, Scrape};
-                !matches!(case.suite, Native | Replica | Crimes | Mixes | Scrape)
+                use Suite::{Crimes, Mixes, Native, Package, Replica, Scrape};
+                !matches!(case.suite, Native | Replica | Crimes | Mixes | Scrape | Package)
             }
             false => args.suite.contains(&case.suite),
         };

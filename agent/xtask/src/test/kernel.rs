@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use super::{lanes, left_behind, page::Place, panels};
 use crate::{
     archive::Gone,
+    cli::Root,
     command::{remove_dir_all, remove_file, tail_lines},
     fixtures,
     guests::{self, BUDGETS_MAX, Fixture, GuestRun, MIXES, SILENCE_MAX},
+    package,
     setup::{self, KernelFiles},
     verdict::{self, Case, Column},
     vm::{Vm, VmOutcome, VmStatus},
@@ -115,6 +117,10 @@ impl Bench<'_> {
     /// Boots one guest: the cases it reported, and how long it took. A case that takes the guest with
     /// it has failed; the cases after it are run in a guest of their own.
     fn guest(&self, run: &GuestRun, files: &KernelFiles) -> Result<(Vec<Case>, Duration)> {
+        if let Some(why) = guests::why_not(run) {
+            let name = [GUEST_CASE, run.part].join(" ");
+            return Ok((vec![Case::absent(&name, why)], Duration::ZERO));
+        }
         let (mut cases, mut elapsed, mut after) = (Vec::new(), Duration::ZERO, None);
         for _ in 0..BOOTS_MAX {
             let (mut boot, took) = self.boot(run, files, after.as_deref())?;
@@ -181,6 +187,10 @@ impl Bench<'_> {
             }
             Fixture::AtHand(name) => vm.copy_in(&fixtures::ensure(workspace, kernel)?.module(name)),
             Fixture::Programs(set) => vm.copy_in(&setup::programs_of_debian(workspace, set)?),
+            Fixture::Packages => {
+                let agent = self.program.with_file_name("endiod");
+                vm.root(Root::Debian).copy_in(&package::two_versions(workspace, &agent)?)
+            }
             Fixture::Dashboards => {
                 vm.copy_in(&workspace.root().join("dashboards")).copy_in(&panels::file(workspace)?)
             }

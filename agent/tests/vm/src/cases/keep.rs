@@ -30,7 +30,7 @@ fn load(name: &str) -> Result<()> {
 }
 
 /// Recordings in a directory.
-fn recordings(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn recordings(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     paths.filter(|path| path.extension().is_some_and(|found| found == "endiod")).collect()
@@ -51,8 +51,8 @@ pub(super) fn dump(agent: &Agent, dir: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Every recording is whole and replays, with io_ends in it.
-fn all_replay(dir: &Path) -> Result<u64> {
+/// Every recording is whole and replays; how many io_ends were released in them.
+pub(super) fn all_replay(dir: &Path) -> Result<u64> {
     let mut released = 0;
     for path in recordings(dir) {
         let replay =
