@@ -14,6 +14,7 @@ mod packages;
 mod page;
 mod panels;
 mod perfetto;
+mod service_monitor;
 mod truth;
 
 use std::{
@@ -49,6 +50,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         host.add(grafana::check(workspace));
         host.add(packages::licences(workspace));
         host.add(packages::manifests(workspace));
+        host.add(service_monitor::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();

