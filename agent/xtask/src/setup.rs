@@ -6,6 +6,7 @@
 //! link with, is installed as root or else named in the error.
 
 mod arm64;
+mod buildah;
 mod cargo_tool;
 mod debian;
 mod fixtures;
@@ -31,6 +32,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
     arm64::{Arm64, TARGET},
+    buildah::buildah,
     debian::{FIO, PROMETHEUS, Set, programs as programs_of_debian, promtool},
     fixtures::{FIXTURES, FixtureFiles},
     grafana::{Grafana, grafana},

@@ -1,16 +1,13 @@
 //! What people install: the .deb, the container, the manifests, and what the agent may be built from.
-//!
-//! No builder of containers is needed: the recipe is short, so its steps are carried out here, into an empty
-//! root in which the program must start.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::{
     command::{output, remove_dir_all, run},
@@ -67,15 +64,17 @@ pub(super) fn manifests(workspace: &Workspace) -> Result<()> {
 pub(super) fn check(workspace: &Workspace, built: &Path) -> Result<()> {
     let package = package::of(workspace, &built.join("endiod"))?;
     deb(&package.deb)?;
-    let root = workspace.store().join("out/container");
-    remove_dir_all(&root)?;
-    let recipe = fs::read_to_string(workspace.root().join("agent/packaging/Containerfile"))?;
-    let container = Container::build(&recipe, &package.context, &root)?;
+    let out = workspace.store().join("out");
+    let recipe = workspace.root().join("agent/packaging/Containerfile");
+    setup::buildah(workspace)?.build(&recipe, &package.context, &out.join("image"))?;
+    let container = Container::unpack(&out.join("image"), &out.join("container"))?;
     let told = container.start(&["--check-config"])?;
     ensure!(
         told.contains("listen = \"0.0.0.0:10491\"  # from the environment"),
         "the container would run with\n{told}"
     );
+    let ports = &container.config["ExposedPorts"];
+    ensure!(ports["10491/tcp"].is_object(), "the container exposes {ports}");
     Ok(())
 }
 
@@ -96,77 +95,47 @@ fn deb(deb: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An image as the recipe describes it, in a directory.
-#[derive(Debug, Default)]
+/// An image, and its files in a directory.
+#[derive(Debug)]
 struct Container {
     root: PathBuf,
-    environment: BTreeMap<String, String>,
-    entrypoint: Vec<String>,
-    command: Vec<String>,
+    config: Value,
 }
 
 impl Container {
-    /// Carries out the recipe; an instruction that it does not know is an error.
-    fn build(recipe: &str, context: &Path, root: &Path) -> Result<Self> {
-        let mut container = Self { root: root.to_owned(), ..Self::default() };
-        for line in recipe.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (instruction, rest) = line.split_once(' ').context("an instruction alone")?;
-            match instruction {
-                "FROM" => ensure!(rest == "scratch", "the root is to be empty"),
-                "COPY" => {
-                    let (from, to) = rest.split_once(' ').context("COPY takes two paths")?;
-                    let to = root.join(to.trim_start_matches('/'));
-                    fs::create_dir_all(to.parent().unwrap_or(root))?;
-                    fs::copy(context.join(from), to).with_context(|| line.to_owned())?;
-                }
-                "ENV" => {
-                    let (name, value) = rest.split_once('=').context("ENV takes NAME=VALUE")?;
-                    container.environment.insert(name.to_owned(), value.to_owned());
-                }
-                "ENTRYPOINT" => container.entrypoint = serde_json::from_str(rest)?,
-                "CMD" => container.command = serde_json::from_str(rest)?,
-                "EXPOSE" | "VOLUME" => {}
-                other => bail!("the recipe has an instruction that no test carries out: {other}"),
-            }
+    /// Unpacks an image in the format of the Open Container Initiative.
+    fn unpack(image: &Path, root: &Path) -> Result<Self> {
+        let blob = |of: &Value| -> Result<PathBuf> {
+            let digest = of["digest"].as_str().with_context(|| format!("no digest in {of}"))?;
+            Ok(image.join("blobs").join(digest.replace(':', "/")))
+        };
+        let index = json(&image.join("index.json"))?;
+        let manifest = json(&blob(&index["manifests"][0])?)?;
+        remove_dir_all(root)?;
+        fs::create_dir_all(root)?;
+        for layer in manifest["layers"].as_array().context("an image without layers")? {
+            output(Command::new("tar").arg("-xf").arg(blob(layer)?).arg("-C").arg(root))?;
         }
-        Ok(container)
+        let config = json(&blob(&manifest["config"])?)?["config"].take();
+        Ok(Self { root: root.to_owned(), config })
     }
 
     /// Starts it with more arguments, in its own root and environment only.
     fn start(&self, more: &[&str]) -> Result<String> {
+        let words = |of: &str| -> Result<Vec<String>> {
+            let words = &self.config[of];
+            serde_json::from_value(words.clone()).with_context(|| format!("{of} is {words}"))
+        };
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--root"]).arg(&self.root);
-        command.args(self.entrypoint.iter().chain(&self.command)).args(more);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(&self.environment);
-        output(&mut command)
+        command.args(words("Entrypoint")?).args(words("Cmd")?).args(more).env_clear();
+        let environment = words("Env")?;
+        output(command.envs(environment.iter().filter_map(|variable| variable.split_once('='))))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::scratch;
-
-    #[test]
-    fn a_recipe_is_carried_out_into_an_empty_root() {
-        let dir = scratch("container");
-        fs::write(dir.join("a"), "program").unwrap();
-        let recipe =
-            "# why\nFROM scratch\nCOPY a /usr/bin/b\nENV X=1\nENTRYPOINT [\"/usr/bin/b\"]\n";
-        let root = dir.join("root");
-        let container = Container::build(recipe, &dir, &root).unwrap();
-        assert_eq!(fs::read_to_string(root.join("usr/bin/b")).unwrap(), "program");
-        assert_eq!(container.entrypoint, ["/usr/bin/b"]);
-        assert_eq!(container.environment["X"], "1");
-        remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn what_no_test_carries_out_is_refused() {
-        let dir = scratch("refused");
-        for recipe in ["FROM debian:12", "FROM scratch\nRUN true", "COPY missing /a"] {
-            Container::build(recipe, &dir, &dir.join("root")).unwrap_err();
-        }
-        remove_dir_all(&dir).unwrap();
-    }
+fn json(file: &Path) -> Result<Value> {
+    let text = fs::read_to_string(file);
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))
 }
