@@ -271,6 +271,14 @@ fn span_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::InodeDestroy { header: _, inode, ino, dev, valid } = read(bytes)?;
             Body::InodeDestroy { inode: InodeAddr(inode), id: inode_id(ino, dev, valid) }
         }
+        wire::EvictionBegin::KIND => {
+            let wire::EvictionBegin { header: _, inode, ino, dev, valid } = read(bytes)?;
+            Body::EvictionBegin { inode: InodeAddr(inode), id: inode_id(ino, dev, valid) }
+        }
+        wire::EvictionEnd::KIND => {
+            let wire::EvictionEnd { header: _, inode } = read(bytes)?;
+            Body::EvictionEnd { inode: InodeAddr(inode) }
+        }
         _ => return Err(Malformed::Kind),
     })
 }

@@ -315,6 +315,13 @@ pub enum Body {
         inode: InodeAddr,
         id: Option<InodeId>,
     },
+    EvictionBegin {
+        inode: InodeAddr,
+        id: Option<InodeId>,
+    },
+    EvictionEnd {
+        inode: InodeAddr,
+    },
     Nesting {
         role: u32,
         step: u32,

@@ -5,7 +5,7 @@
 //!               │ io_ends      state diagram and TRANSITIONS in lifecycle/state.rs,
 //!               │              the reference-count model in lifecycle/model.rs,
 //!               │              bios by parts in lifecycle/bios.rs
-//!               └ calls        direct writes and fsyncs: lifecycle/calls.rs
+//!               └ calls        direct writes, fsyncs, evictions: lifecycle/calls.rs
 //! ```
 //!
 //! What can be said depends on what is witnessed, never on a mode: lifecycle/sight.rs.
@@ -25,6 +25,7 @@ mod bios;
 mod calls;
 mod direct_io;
 mod epoch;
+mod evictions;
 mod failures;
 mod fsync;
 mod gap;
@@ -58,6 +59,7 @@ pub use act::{Act, Party};
 pub use direct_io::{
     DirectAct, DirectIoBroken, DirectIoDone, DirectIoRefused, DirectWrite, DirectWriteId, Disorder,
 };
+pub use evictions::EvictionDone;
 pub use fsync::FsyncDone;
 pub use gap::{Gap, Gaps, Irregular};
 pub use history::{Told, ToldImage};
@@ -113,13 +115,13 @@ impl Lifecycle {
     /// Empty tables; all memory is taken here. All that fentry sees up to 6.14 is witnessed, until
     /// [`Lifecycle::set_witnesses`] says otherwise.
     pub fn new(capacities: Capacities) -> Self {
-        let Capacities { io_ends, bios, direct_ios, fsyncs } = capacities;
+        let Capacities { io_ends, bios, direct_ios, fsyncs, evictions } = capacities;
         let mut witnesses = Witnesses::all_by(Backend::Fentry);
         witnesses.set(Witness::Claim, None);
         Lifecycle {
             io_ends: IoEnds::new(io_ends),
             bios: Bios::new(bios),
-            calls: Calls::new(direct_ios, fsyncs),
+            calls: Calls::new(direct_ios, fsyncs, evictions),
             workers: Workers::new(),
             failures: Failures::new(),
             put_backs: PutBacks::new(),

@@ -79,6 +79,8 @@ pub enum Witness {
     /// An io_end's work puts it back, in the core of 2012.
     Requeue,
     InodeDestroy,
+    EvictionBegin,
+    EvictionEnd,
     /// The flag of an io_end is written, of some of them.
     FlagWrite,
     /// Births as the watchpoints are told of them, and of nothing else.
@@ -218,6 +220,8 @@ probes! {
     Watchpoint watch_io_end_flag, io_end_flag, FlagWrite, Always, "stores to the flag of some io_ends, and who makes them", "a write to a flag is seen only where it changes what the next probe reads";
     Exit ext4_init_io_end_exit_watch, ext4_init_io_end, WatchBirth, Always, "births, for the watchpoints", "no watchpoint is put on anything";
     Entry ext4_release_io_end_watch, ext4_release_io_end, WatchRelease, Always, "releases, for the watchpoints", "watchpoints stay on for ten seconds";
+    Entry ext4_evict_inode, ext4_evict_inode, EvictionBegin, Always, "eviction of an inode with pages begins", "tasks that wait in an eviction are not named";
+    Exit ext4_evict_inode_exit, ext4_evict_inode, EvictionEnd, Always, "eviction ends", "tasks that wait in an eviction are not named";
 }
 
 /// The probe with that number on the wire.

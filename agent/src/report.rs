@@ -34,6 +34,9 @@ pub struct Summary {
     pub direct_ios: DirectIos,
     /// fsyncs.
     pub fsyncs: Fsyncs,
+    /// Evictions of inodes with pages, where they are watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evictions: Option<Evictions>,
     /// Durations by what they measure.
     pub durations: BTreeMap<String, Quantiles>,
     /// Where the layout of io_ends had to be assumed, what was seen of it.
@@ -231,6 +234,19 @@ pub struct Fsyncs {
     pub errors: u64,
 }
 
+/// Evictions of inodes that had pages: `started = completed + lost + in_flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evictions {
+    /// Entries of `ext4_evict_inode`.
+    pub started: u64,
+    /// Returns.
+    pub completed: u64,
+    /// Whose return was not seen.
+    pub lost: u64,
+    /// Open at the end.
+    pub in_flight: u64,
+}
+
 /// A distribution; quantiles are upper edges of octaves, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
@@ -326,6 +342,9 @@ impl fmt::Display for Summary {
         writeln!(f, ", {} not direct, {} errors", direct_ios.not_direct, direct_ios.errors)?;
         write!(f, "fsync       {} started, {} returned", fsyncs.started, fsyncs.completed)?;
         writeln!(f, ", {} errors", fsyncs.errors)?;
+        if let Some(Evictions { started, completed, .. }) = self.evictions {
+            writeln!(f, "evictions   {started} started, {completed} returned")?;
+        }
         self.fmt_layout(f)?;
         self.fmt_watchpoints(f)?;
         self.fmt_oracle(f)?;

@@ -152,13 +152,14 @@ fn the_page_documents_every_field_and_no_other() {
     let lossy = Faults { lost: 100, cut: 10, ..NO_FAULTS };
     let sim = renamed(&records(World::CompletedList(Half::UNFIXED), 3, 40, lossy), 1, &NAMES);
     let sim = scratch.file("sim.endiod", &streams::recorded(&sim));
-    let files = [recording("v1"), recording("direct-6.1"), recording("buffered-6.1"), sim];
+    let names = ["v1", "direct-6.1", "buffered-6.1", "evicting-6.1"];
+    let files: Vec<PathBuf> = names.map(recording).into_iter().chain([sim]).collect();
     let mut written = BTreeSet::new();
     for line in files.iter().flat_map(|file| lines(file)) {
         let kind = line["kind"].as_str().unwrap().to_owned();
         for field in line.as_object().unwrap().keys().filter(|field| *field != "kind") {
-            // The other fields of a finding are its schema's, those of two calls as of an fsync.
-            let of_fsync = ["direct_io", "worker_run"].contains(&kind.as_str())
+            // The other fields of a finding are its schema's, those of other calls as of an fsync.
+            let of_fsync = ["direct_io", "eviction", "worker_run"].contains(&kind.as_str())
                 && !(field == "op" || (field == "bytes" && kind == "direct_io"));
             if kind == "finding" && field != "rule" {
                 continue;

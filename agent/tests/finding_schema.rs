@@ -132,7 +132,8 @@ fn wrong(value: &Value) -> Vec<String> {
 /// Findings of a trace under `tests/data`.
 fn findings(fixture: &str) -> Vec<Value> {
     let text = read(&format!("tests/data/{fixture}"));
-    let capacities = Capacities { io_ends: 64, bios: 64, direct_ios: 64, fsyncs: 64 };
+    let capacities =
+        Capacities { io_ends: 64, bios: 64, direct_ios: 64, fsyncs: 64, evictions: 64 };
     let mut lifecycle = Lifecycle::new(capacities);
     let mut witnesses = Witnesses::all_by(Backend::Fentry);
     let mut detectors = Detectors::new();

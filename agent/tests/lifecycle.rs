@@ -53,7 +53,7 @@ struct Core {
 
 impl Core {
     fn new(io_ends: usize, bios: usize) -> Self {
-        let capacities = Capacities { io_ends, bios, direct_ios: 64, fsyncs: 64 };
+        let capacities = Capacities { io_ends, bios, direct_ios: 64, fsyncs: 64, evictions: 64 };
         let lifecycle = Lifecycle::new(capacities);
         let mut witnesses = Witnesses::all_by(Backend::Fentry);
         witnesses.set(Witness::Claim, None);
@@ -208,6 +208,10 @@ fn tell(text: &mut String, Nanos(at): Nanos, step: &Step<'_>) {
             let phases = done.phases.map(|phase| phase.map(|Nanos(ns)| ns));
             let (op, ns, errno) = (done.range.op(), done.duration.0, done.errno);
             writeln!(text, "{at} {op} {ns} phases={phases:?} errno={errno:?}")
+        }
+        Step::EvictionDone(done) => {
+            let (Nanos(ns), inode) = (done.duration, done.inode.map(|inode| inode.ino.0));
+            writeln!(text, "{at} evicted {ns} inode={inode:?} by {}", done.task.tid)
         }
     }
     .unwrap();

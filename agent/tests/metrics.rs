@@ -102,7 +102,7 @@ fn reference_page_is_that_of_the_table() {
     check_file("docs/metrics.md", &reference::page());
 }
 
-/// Two lives of io_ends, an fsync, a failed direct write, a finding.
+/// Two lives of io_ends, an fsync, an eviction, a failed direct write, a finding.
 fn script(metrics: &Metrics) {
     metrics.set_build(Build { version: "0.1.0", revision: "abc", wire: 1 });
     metrics.set_kernel(Kernel { release: "6.12.1", generation: "G4c" });
@@ -129,6 +129,7 @@ fn script(metrics: &Metrics) {
     vda1.fsync(range, Nanos(4_000_000));
     vda1.fsync_phase(FsyncPhase::Journal, Nanos(3_000_000));
     vda1.fsync_error(-5);
+    vda1.eviction(Nanos(2_000_000));
     vda1.direct_io(Nanos(65_000_000_000));
     vda1.direct_io_error(-28);
     let finding = ("00f1a5c0ffee0042", Nanos(7_250_000_000));

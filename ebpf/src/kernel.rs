@@ -40,6 +40,8 @@ constants! {
     INODE_I_INO: u32,
     /// `inode.i_sb`.
     INODE_I_SB: u32,
+    /// `inode.i_data.nrpages`.
+    INODE_NRPAGES: u32,
     /// `super_block.s_dev`.
     SUPER_BLOCK_S_DEV: u32,
     /// `super_block.s_magic`.

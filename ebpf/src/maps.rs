@@ -22,10 +22,17 @@ pub(crate) static CPUS: PerCpuArray<CpuCounters> = PerCpuArray::with_max_entries
 
 // The tables of tasks: an entry leaves with its call's return, or with its task (`probes/task.rs`).
 
-/// Tasks inside `ext4_sync_file`. Full: that fsync's phases are not followed, its record says so, and
-/// it is counted.
+/// Tasks inside `ext4_sync_file`: tid to file; and inside `ext4_evict_inode`: [`evicting`] to inode, for one
+/// may be in both. Full: that fsync's phases are not followed, its record says so, that eviction is not
+/// reported, and it is counted.
 #[map]
 pub(crate) static OPEN_FSYNCS: HashMap<u32, u64> = HashMap::with_max_entries(OPEN_FSYNCS_MAX, 0);
+
+/// A task's second key in [`OPEN_FSYNCS`]: thread ids end below 2^22 (`PID_MAX_LIMIT`, 5.10 to 7.3).
+#[inline(always)]
+pub(crate) fn evicting(tid: u32) -> u32 {
+    tid | 1 << 31
+}
 
 /// Tasks inside a direct write: tid to kiocb. Full: that write is not reported, and counted.
 #[map]

@@ -417,6 +417,23 @@ records! {
         /// Bits of [`valid`].
         valid: u32,
     }
+    /// fentry `ext4_evict_inode` of an inode that still has pages: whoever evicts it waits for those that
+    /// are under writeback.
+    41 EvictionBegin "eviction_begin" {
+        /// Address of the inode.
+        inode: u64,
+        /// `inode->i_ino`.
+        ino: u64,
+        /// `s_dev`.
+        dev: u32,
+        /// Bits of [`valid`].
+        valid: u32,
+    }
+    /// fexit `ext4_evict_inode`, where the begin was told; matched to it by task.
+    42 EvictionEnd "eviction_end" {
+        /// Address of the inode, as in [`EvictionBegin`].
+        inode: u64,
+    }
     /// Written by the nesting test's programs only (`probes/nesting.rs`).
     60 Nesting "nesting" {
         /// 1 in the interrupted program, 2 in the interrupting one.

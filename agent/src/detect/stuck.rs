@@ -13,6 +13,10 @@
 //!   converted    the release, which is microseconds away, does not come
 //! ```
 //!
+//! Who waits is named by open spans: an fsync of its inode, or of its superblock where it holds up the
+//! conversion queue; the inode's worker; and whoever evicts its inode, or another one that has an io_end
+//! behind it (`truncate_inode_pages_final` waits for the writeback of each page, 5.10 to 7.3).
+//!
 //! This is a symptom and says so: nothing in the protocol has a time, a slow device breaks no rule, and
 //! the cause is the likely one. It is a rule all the same, for every leak, lost work and deadlock of this
 //! area shows as this, and is told with the tasks that wait. Its confidence is `symptom`, never `certain` or
@@ -63,7 +67,10 @@ pub(super) const DETECTOR: Detector = Detector {
             what those acts that were seen leave open.",
     misses: "what was born before the agent watched; all but the oldest of a device that are stuck \
              in the same way, which are counted in its finding; what is over before the age is \
-             reached; with raw tracepoints the difference between a conversion and its worker",
+             reached; with raw tracepoints the difference between a conversion and its worker. Of \
+             those who wait it names who is in fsync, in a worker's run or in ext4_evict_inode, the \
+             last by fentry only: not who waits for a task in the inode's writepages before it may \
+             enter (inode_wait_for_writeback), for a page, or in sync, syncfs and the sync of umount",
 };
 
 fn check(step: &IoEndStep<'_>) -> Option<Charge> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   steps of io_ends ─► Event, and at the release Life
-//!   fsync, its phases, direct writes, worker runs: begin ─► open call ─► end ─► Call
+//!   fsync, its phases, evictions, direct writes, worker runs: begin ─► open call ─► end ─► Call
 //!   at the end of the stream: what is open, as spans without an end
 //! ```
 //!
@@ -32,6 +32,7 @@ pub struct Chronicle {
     items: Vec<Item>,
     lives: BTreeMap<IoEndId, IoEnd>,
     fsyncs: BTreeMap<u32, Open>,
+    evictions: BTreeMap<u32, Open>,
     runs: BTreeMap<u32, Open>,
     direct_ios: BTreeMap<IocbAddr, Open>,
     /// Whose inode an address was last.
@@ -77,10 +78,15 @@ impl Chronicle {
             self.items.push(Item::IoEnd(life));
         }
         let fsyncs = std::mem::take(&mut self.fsyncs).into_values();
+        let evictions = std::mem::take(&mut self.evictions).into_values();
         let runs = std::mem::take(&mut self.runs).into_values();
         let direct_ios = std::mem::take(&mut self.direct_ios).into_values();
-        let open: Vec<Item> =
-            fsyncs.chain(runs).chain(direct_ios).map(|open| item(open.call)).collect();
+        let open: Vec<Item> = fsyncs
+            .chain(evictions)
+            .chain(runs)
+            .chain(direct_ios)
+            .map(|open| item(open.call))
+            .collect();
         self.items.extend(open);
     }
 
@@ -206,6 +212,15 @@ impl Chronicle {
                 let open = self.runs.remove(&tid);
                 self.end(stamp, open, 0);
             }
+            Body::EvictionBegin { inode, id } => {
+                self.know(inode, id);
+                let open = self.begin(stamp, What::Eviction, "eviction", id);
+                insert(&mut self.evictions, tid, open, limits::EVICTIONS_MAX);
+            }
+            Body::EvictionEnd { .. } => {
+                let open = self.evictions.remove(&tid);
+                self.end(stamp, open, 0);
+            }
             Body::DirectIoBegin { iocb, id, len_bytes, .. } => {
                 let mut open = self.begin(stamp, What::DirectIo, "direct_write", id);
                 open.call.bytes = len_bytes;
@@ -295,7 +310,8 @@ impl Onlooker for Chronicle {
             Step::DirectIoDone(_)
             | Step::DirectIoRefused(_)
             | Step::DirectIoBroken(_)
-            | Step::FsyncDone(_) => {}
+            | Step::FsyncDone(_)
+            | Step::EvictionDone(_) => {}
         }
     }
 
@@ -361,6 +377,7 @@ fn phases(object: &IoEnd) -> Vec<Phase> {
 fn item(call: Call) -> Item {
     match call.what {
         What::Fsync => Item::Fsync(call),
+        What::Eviction => Item::Eviction(call),
         What::DirectIo => Item::DirectIo(call),
         What::WorkerRun => Item::WorkerRun(call),
     }

@@ -33,6 +33,8 @@ pub enum Item {
     IoEnd(Life),
     /// A call of `ext4_sync_file`.
     Fsync(Call),
+    /// A call of `ext4_evict_inode`, of an inode that had pages.
+    Eviction(Call),
     /// A direct write, from its call to its completion.
     DirectIo(Call),
     /// A run of `ext4_end_io_rsv_work`.
@@ -122,6 +124,8 @@ pub struct Phase {
 pub enum What {
     /// `ext4_sync_file`.
     Fsync,
+    /// `ext4_evict_inode`.
+    Eviction,
     /// A direct write.
     DirectIo,
     /// `ext4_end_io_rsv_work`.
@@ -146,7 +150,7 @@ pub struct Call {
     pub inode: Option<u64>,
     /// Kernel name of its device, else `major:minor`.
     pub device: Option<String>,
-    /// `fsync`, `fdatasync`, `range_sync` …; `direct_write`; `worker_run`.
+    /// `fsync`, `fdatasync`, `range_sync` …; `eviction`; `direct_write`; `worker_run`.
     pub op: &'static str,
     /// Bytes asked for.
     pub bytes: Option<u64>,

@@ -131,7 +131,7 @@ impl Perfetto {
             Item::Stream { at_ns, .. } => self.begin(*at_ns),
             Item::Task { tid, name } => self.name(*tid, name),
             Item::IoEnd(life) => self.life(life),
-            Item::Fsync(call) | Item::WorkerRun(call) => self.call(call),
+            Item::Fsync(call) | Item::Eviction(call) | Item::WorkerRun(call) => self.call(call),
             Item::DirectIo(call) => self.direct_io(call),
             Item::Finding(finding) => self.finding(finding),
             Item::Loss(loss) => self.loss(loss),
@@ -247,7 +247,11 @@ impl Perfetto {
         let begin_ns = call.begin_ns.max(*free_from);
         let end_ns = call.end_ns.map(|end| end.max(begin_ns));
         *free_from = end_ns.unwrap_or(u64::MAX);
-        let category = if call.what == What::Fsync { "fsync" } else { "worker" };
+        let category = match call.what {
+            What::Fsync => "fsync",
+            What::Eviction => "eviction",
+            What::DirectIo | What::WorkerRun => "worker",
+        };
         let (name, annotations, flow) = (call.op, of_call(call), None);
         let phases: Vec<&Phase> = call.phases.iter().collect();
         let whole = Slice { track, name, begin_ns, end_ns, category, annotations, flow };

@@ -1,32 +1,38 @@
-//! The calls that tasks wait in: direct writes and fsyncs, with their totals.
+//! The calls that tasks wait in: direct writes, fsyncs and evictions, with their totals.
 //!
 //! This module must never know an io_end.
 
 use super::direct_io::{self, DirectIos};
+use super::evictions::{self, Evictions};
 use super::fsync::{self, FsyncDone, Fsyncs};
 use super::lingering::Waiter;
 use super::step::Step;
 use super::summary::{Level, Orphan, Summary, Table};
-use crate::event::{Body, Event, InodeId, Nanos, Stamp};
+use crate::event::{Body, Event, InodeAddr, InodeId, Nanos, Stamp};
 
-/// Direct writes and fsyncs in flight.
+/// Direct writes, fsyncs and evictions in flight.
 pub(super) struct Calls {
     direct_ios: DirectIos,
     fsyncs: Fsyncs,
+    evictions: Evictions,
 }
 
 impl Calls {
-    pub(super) fn new(direct_ios: usize, fsyncs: usize) -> Self {
-        Calls { direct_ios: DirectIos::new(direct_ios), fsyncs: Fsyncs::new(fsyncs) }
+    pub(super) fn new(direct_ios: usize, fsyncs: usize, evictions: usize) -> Self {
+        Calls {
+            direct_ios: DirectIos::new(direct_ios),
+            fsyncs: Fsyncs::new(fsyncs),
+            evictions: Evictions::new(evictions),
+        }
     }
 
-    /// Direct writes and fsyncs that are open.
-    pub(super) fn live(&self) -> [u64; 2] {
-        [self.direct_ios.len(), self.fsyncs.len()]
+    /// Direct writes, fsyncs and evictions that are open.
+    pub(super) fn live(&self) -> [u64; 3] {
+        [self.direct_ios.len(), self.fsyncs.len(), self.evictions.len()]
     }
 
     /// The same with the age of the oldest.
-    pub(super) fn levels(&self, now: Nanos) -> [Level; 2] {
+    pub(super) fn levels(&self, now: Nanos) -> [Level; 3] {
         let level = |count, oldest: Option<Nanos>| Level {
             count,
             oldest_age: oldest.map(|begun| now.since(begun)),
@@ -34,6 +40,7 @@ impl Calls {
         [
             level(self.direct_ios.len(), self.direct_ios.oldest()),
             level(self.fsyncs.len(), self.fsyncs.oldest()),
+            level(self.evictions.len(), self.evictions.oldest()),
         ]
     }
 
@@ -42,10 +49,16 @@ impl Calls {
         self.fsyncs.each(told);
     }
 
+    /// Every open eviction, likewise: of which inode, and who waits in it.
+    pub(super) fn each_eviction(&self, told: impl FnMut(InodeAddr, Option<InodeId>, Waiter)) {
+        self.evictions.each(told);
+    }
+
     /// Forgets what began by then.
     pub(super) fn forget(&mut self, begun_by: Nanos, summary: &mut Summary) {
         summary.fsyncs_lost += self.fsyncs.forget(begun_by);
         summary.direct_ios_lost += self.direct_ios.forget(begun_by);
+        summary.evictions_lost += self.evictions.forget(begun_by);
     }
 
     /// Follows one event; those of other objects are let pass.
@@ -90,6 +103,12 @@ impl Calls {
             Body::FsyncPhaseEnd { phase, ret: _ } => {
                 let told = self.fsyncs.phase_end(stamp, phase);
                 fsync(told, Orphan::FsyncPhase, summary, sink);
+            }
+            Body::EvictionBegin { inode, id } => {
+                eviction(self.evictions.begin(stamp, id, inode), summary, sink);
+            }
+            Body::EvictionEnd { inode } => {
+                eviction(self.evictions.end(stamp, inode), summary, sink);
             }
             _ => {}
         }
@@ -166,5 +185,23 @@ fn fsync(
         }
         Told::WithoutBegin => summary.note_orphan(orphan),
         Told::Full => summary.note_full(Table::Fsyncs),
+    }
+}
+
+fn eviction(told: evictions::Told, summary: &mut Summary, sink: &mut impl FnMut(Step<'_>)) {
+    use evictions::Told;
+    match told {
+        Told::Begun => summary.evictions_begun += 1,
+        Told::Done(done) => {
+            summary.evictions_completed += 1;
+            sink(Step::EvictionDone(done));
+        }
+        Told::Superseded => {
+            summary.evictions_begun += 1;
+            summary.evictions_lost += 1;
+            summary.note_orphan(Orphan::EvictionSuperseded);
+        }
+        Told::WithoutBegin => summary.note_orphan(Orphan::EvictionEnd),
+        Told::Full => summary.note_full(Table::Evictions),
     }
 }

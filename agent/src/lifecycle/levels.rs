@@ -19,10 +19,10 @@ impl Lifecycle {
         self.io_ends.iter()
     }
 
-    /// Live io_ends, direct writes and fsyncs.
-    pub fn live(&self) -> [u64; 3] {
-        let [direct_ios, fsyncs] = self.calls.live();
-        [self.io_ends.live(), direct_ios, fsyncs]
+    /// Live io_ends, direct writes, fsyncs and evictions.
+    pub fn live(&self) -> [u64; 4] {
+        let [direct_ios, fsyncs, evictions] = self.calls.live();
+        [self.io_ends.live(), direct_ios, fsyncs, evictions]
     }
 
     /// Most io_ends that are followed at once.
@@ -37,8 +37,8 @@ impl Lifecycle {
 
     /// What is in flight at `now`; walks the live objects.
     pub fn in_flight(&self, now: Nanos) -> InFlight {
-        let [direct_ios, fsyncs] = self.calls.levels(now);
-        let mut levels = InFlight { direct_ios, fsyncs, ..InFlight::default() };
+        let [direct_ios, fsyncs, evictions] = self.calls.levels(now);
+        let mut levels = InFlight { direct_ios, fsyncs, evictions, ..InFlight::default() };
         for object in self.io_ends() {
             let level = &mut levels.io_ends[object.state() as usize];
             level.count += 1;

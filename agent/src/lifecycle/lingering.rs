@@ -66,7 +66,7 @@ impl Halt {
 pub struct Waiter {
     /// Who.
     pub task: Task,
-    /// In what: a phase of fsync, or a worker's run.
+    /// In what: a phase of fsync, an eviction, or a worker's run.
     pub call: &'static str,
     /// Since when.
     pub since: Nanos,
@@ -202,6 +202,14 @@ impl Lifecycle {
         self.calls.each_fsync(|synced, waiter| {
             let own = synced.is_some() && synced == id;
             if own || (whole_device && synced.map(|it| it.dev) == dev) {
+                lingering.add(waiter);
+            }
+        });
+        // Whoever evicts waits for every io_end of its inode, and so for the queue if one of them does.
+        self.calls.each_eviction(|evicted, evicted_id, waiter| {
+            let own = inode == Some(evicted) || (evicted_id.is_some() && evicted_id == id);
+            let delayed = whole_device && evicted_id.map(|it| it.dev) == dev;
+            if own || (delayed && self.io_ends.first_of(evicted).is_some()) {
                 lingering.add(waiter);
             }
         });

@@ -5,6 +5,7 @@
 
 use super::act::Act;
 use super::direct_io::{DirectIoBroken, DirectIoDone, DirectIoRefused};
+use super::evictions::EvictionDone;
 use super::fsync::FsyncDone;
 use super::gap::Irregular;
 use super::io_end::IoEnd;
@@ -37,6 +38,8 @@ pub enum Step<'a> {
     DirectIoBroken(DirectIoBroken),
     /// An fsync returned.
     FsyncDone(FsyncDone),
+    /// An eviction returned.
+    EvictionDone(EvictionDone),
 }
 
 impl Step<'_> {

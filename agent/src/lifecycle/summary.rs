@@ -6,6 +6,7 @@
 //!   io_ends_born + io_ends_adopted = io_ends_released + io_ends_lost + live
 //!   direct_ios_begun = completed + refused + lost + open
 //!   fsyncs_begun     = completed + lost + open
+//!   evictions_begun  = completed + lost + open
 //! ```
 //!
 //! where what a full table refused is in `table_full` and nowhere else. This module must never
@@ -64,6 +65,10 @@ labels! {
         FsyncPhase = "fsync_phase",
         /// A task began an fsync while its last one had not returned.
         FsyncSuperseded = "fsync_superseded",
+        /// An eviction returned that was not seen to begin.
+        EvictionEnd = "eviction_end",
+        /// A task began an eviction while its last one had not returned.
+        EvictionSuperseded = "eviction_superseded",
     }
     /// A table of fixed capacity.
     Table {
@@ -77,6 +82,8 @@ labels! {
         Workers = "workers",
         /// Bios that the device has not done.
         Bios = "bios",
+        /// Open evictions.
+        Evictions = "evictions",
     }
 }
 
@@ -135,6 +142,12 @@ pub struct Summary {
     pub fsyncs_lost: u64,
     /// fsyncs that returned an error.
     pub fsync_errors: u64,
+    /// Evictions of inodes with pages begun.
+    pub evictions_begun: u64,
+    /// Evictions returned.
+    pub evictions_completed: u64,
+    /// Evictions whose return was not seen: their task began another, or they were forgotten.
+    pub evictions_lost: u64,
     /// By [`Orphan`].
     pub orphans: [u64; Orphan::ALL.len()],
     /// By [`Table`].
@@ -212,6 +225,8 @@ pub struct InFlight {
     pub direct_ios: Level,
     /// fsyncs.
     pub fsyncs: Level,
+    /// Evictions of inodes with pages.
+    pub evictions: Level,
 }
 
 impl InFlight {

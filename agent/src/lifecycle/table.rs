@@ -33,6 +33,8 @@ pub struct Capacities {
     pub direct_ios: usize,
     /// fsyncs.
     pub fsyncs: usize,
+    /// Evictions.
+    pub evictions: usize,
 }
 
 impl Default for Capacities {
@@ -42,6 +44,7 @@ impl Default for Capacities {
             bios: limits::BIOS_MAX,
             direct_ios: limits::DIRECT_IOS_MAX,
             fsyncs: limits::FSYNCS_MAX,
+            evictions: limits::EVICTIONS_MAX,
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct DeviceFamilies {
     fsync: OctavesVec,
     fsync_phases: OctavesVec,
     fsync_errors: IntCounterVec,
+    eviction: OctavesVec,
     violations: IntCounterVec,
     exemplars: Exemplars,
 }
@@ -46,6 +47,7 @@ impl DeviceFamilies {
             fsync: families.histogram("endiod_fsync_duration_seconds"),
             fsync_phases: families.histogram("endiod_fsync_phase_duration_seconds"),
             fsync_errors: families.counter("endiod_fsync_errors_total"),
+            eviction: families.histogram("endiod_eviction_duration_seconds"),
             violations: families.counter(VIOLATIONS),
             exemplars: Exemplars::default(),
         }
@@ -71,6 +73,7 @@ impl DeviceFamilies {
             fsync: octaves(&self.fsync, FSYNC_OPS),
             fsync_phases: octaves(&self.fsync_phases, FSYNC_PHASES),
             fsync_errors: errors(&self.fsync_errors),
+            eviction: self.eviction.series(&[device]),
             violations: self.violations.clone(),
             exemplars: self.exemplars.clone(),
         }))
@@ -108,6 +111,7 @@ struct Series {
     fsync: Box<[Arc<Octaves>]>,
     fsync_phases: Box<[Arc<Octaves>]>,
     fsync_errors: Box<[IntCounter]>,
+    eviction: Arc<Octaves>,
     violations: IntCounterVec,
     exemplars: Exemplars,
 }
@@ -168,6 +172,11 @@ impl DeviceMetrics {
     /// An `ext4_sync_file` returned this error.
     pub fn fsync_error(&self, ret: i64) {
         self.0.fsync_errors[errno_index(ret)].inc();
+    }
+
+    /// An eviction of an inode with pages took this long.
+    pub fn eviction(&self, took: Nanos) {
+        self.0.eviction.observe(took);
     }
 
     /// The protocol was broken on this device. `rule` is one of `Names::rules`; `confidence` is

@@ -6,11 +6,16 @@ use super::table::{METRICS, MetricRow, Scope, Type, Unit, Values};
 use crate::octaves::{OCTAVE_MAX, OCTAVE_MIN};
 
 /// The groups of the page, with what must be observed before a group is exported.
-const GROUPS: [(Scope, &str, &str); 7] = [
+const GROUPS: [(Scope, &str, &str); 8] = [
     (Scope::IoEnd, "io_ends", "Exported once birth and release of io_ends are observed."),
     (Scope::Bio, "Bios", "Exported once the bios of io_ends are observed."),
     (Scope::DirectIo, "Direct I/O", "Exported once direct writes are observed."),
     (Scope::Fsync, "fsync", "Exported once `ext4_sync_file` is observed."),
+    (
+        Scope::Eviction,
+        "Evictions",
+        "Exported once `ext4_evict_inode` is observed, which takes fentry.",
+    ),
     (Scope::Rules, "The protocol", "Exported rule by rule."),
     (Scope::Agent, "The agent", "Each line appears when its fact is known."),
     (

@@ -50,6 +50,8 @@ pub enum Scope {
     DirectIo,
     /// `ext4_sync_file`.
     Fsync,
+    /// `ext4_evict_inode`.
+    Eviction,
     /// The rules: a row appears with its rule.
     Rules,
     /// Watchpoints.
@@ -60,12 +62,13 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes, by discriminant.
-    pub const ALL: [Scope; 8] = [
+    pub const ALL: [Scope; 9] = [
         Scope::Agent,
         Scope::IoEnd,
         Scope::Bio,
         Scope::DirectIo,
         Scope::Fsync,
+        Scope::Eviction,
         Scope::Rules,
         Scope::Watchpoints,
         Scope::Process,
@@ -210,6 +213,8 @@ pub const METRICS: &[MetricRow] = &[
         "Time in a phase of ext4_sync_file. data_submit: dirty pages are submitted; data_wait: writeback, conversion included, is waited for; journal: the commit is waited for; barrier: the device's cache is flushed. A call passes only the phases it needs."),
     row("endiod_fsync_errors_total", Type::Counter, Unit::Count("errors"), &[DEVICE, ERRNO], Scope::Fsync,
         "Calls of ext4_sync_file that returned an error, by error."),
+    row("endiod_eviction_duration_seconds", Type::Histogram, Unit::Seconds, &[DEVICE], Scope::Eviction,
+        "Time in ext4_evict_inode of an inode that had pages, as of a file that is removed or a file system that is unmounted: its pages' writeback is waited for, then the blocks of a removed file are freed."),
     row("endiod_violations_total", Type::Counter, Unit::Count("violations"), &[DEVICE, RULE, fixed("confidence", CONFIDENCES)], Scope::Rules,
         "Breaches of the completion protocol; with confidence symptom no breach but its usual sign: an object that is in one state for longer than --stuck-after. A rule that is armed on this host starts at 0 for every known device and for ~unknown; a rule that is not armed is absent."),
     row("endiod_violations_suppressed_total", Type::Counter, Unit::Count("violations"), &[RULE, names("reason", "what else could explain it", REASONS_MAX)], Scope::Rules,
@@ -245,7 +250,7 @@ pub const METRICS: &[MetricRow] = &[
     row("endiod_events_total", Type::Counter, Unit::Count("records"), &[names("kind", "the kinds of wire records", EVENT_KINDS_MAX)], Scope::Agent,
         "Records decoded, by kind."),
     row("endiod_events_lost_total", Type::Counter, Unit::Count("records"), &[names("stage", "where on the way from the kernel", LOSSES_MAX), follows("reason", "why; each stage has its own reasons")], Scope::Agent,
-        "Records that were lost, by stage and reason. Stage program counts what the programs left out at their own bounds: a full table of open fsyncs, of open direct writes or of live io_ends, a walk of a request's bios or of a worker's list that was cut, by the walk."),
+        "Records that were lost, by stage and reason. Stage program counts what the programs left out at their own bounds: a full table of open fsyncs and evictions, of open direct writes or of live io_ends, a walk of a request's bios or of a worker's list that was cut, by the walk."),
     row("endiod_ringbuf_used_bytes", Type::Gauge, Unit::Bytes, &[], Scope::Agent,
         "Bytes waiting in the ring buffer when the pipeline last looked."),
     row("endiod_ringbuf_size_bytes", Type::Gauge, Unit::Bytes, &[], Scope::Agent,

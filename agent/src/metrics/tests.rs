@@ -35,7 +35,9 @@ fn what_is_not_observed_is_absent() {
     let metrics = new_metrics();
     metrics.device(VDA1, Some("vda1")).io_end_started();
     let text = metrics.encode();
-    for absent in ["io_end", "bios", "direct_io", "fsync", "violations", "detector", "missed"] {
+    for absent in
+        ["io_end", "bios", "direct_io", "fsync", "eviction", "violations", "detector", "missed"]
+    {
         assert!(!text.contains(&format!("\nendiod_{absent}")), "{absent} in\n{text}");
     }
     assert!(text.contains("endiod_probe_attached{probe=\"claim\"} 0\n"));

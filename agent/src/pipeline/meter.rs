@@ -32,6 +32,7 @@ pub(super) struct Durations {
     pub(super) direct_io: Octaves,
     pub(super) fsync: BTreeMap<&'static str, Octaves>,
     pub(super) fsync_phase: [Octaves; 4],
+    pub(super) eviction: Octaves,
 }
 
 pub(super) struct Meter {
@@ -44,6 +45,8 @@ pub(super) struct Meter {
     pub(super) ranges: u64,
     /// Lives that were left to the worker.
     pub(super) queued: u64,
+    /// Evictions were watched, if only for a time.
+    pub(super) evictions_watched: bool,
     /// States that an io_end could be seen in, by [`State`].
     told: [bool; State::ALL.len()],
     suppressed: Tally,
@@ -66,6 +69,7 @@ impl Meter {
             durations: Durations::default(),
             ranges: 0,
             queued: 0,
+            evictions_watched: false,
             told: [false; State::ALL.len()],
             suppressed: Tally::default(),
             oracle: Default::default(),
@@ -115,6 +119,10 @@ impl Meter {
             Step::DirectIoDone(done) => self.direct_io(done),
             Step::DirectIoRefused(_) | Step::DirectIoBroken(_) => {}
             Step::FsyncDone(done) => self.fsync(done),
+            Step::EvictionDone(done) => {
+                self.durations.eviction.observe(done.duration);
+                self.device_of(done.inode).eviction(done.duration);
+            }
         }
     }
 
@@ -220,12 +228,13 @@ impl Meter {
             let level = in_flight.io_ends_in(state);
             self.metrics.set_in_flight(state.label(), level.count, level.oldest_age);
         }
-        let [io_ends, direct_ios, fsyncs] = lifecycle.live();
+        let [io_ends, direct_ios, fsyncs, evictions] = lifecycle.live();
         for (table, entries, max_entries) in [
             (Table::IoEnds, io_ends, lifecycle.io_ends_max()),
             (Table::Bios, lifecycle.open_bios(), limits::BIOS_MAX),
             (Table::DirectIos, direct_ios, limits::DIRECT_IOS_MAX),
             (Table::Fsyncs, fsyncs, limits::FSYNCS_MAX),
+            (Table::Evictions, evictions, limits::EVICTIONS_MAX),
         ] {
             let max_entries = max_entries as u64;
             self.metrics.set_table(table.label(), TableUse { entries, max_entries });
@@ -309,8 +318,10 @@ impl Meter {
     }
 
     /// Exports the rows that what is witnessed can fill.
-    pub(super) fn observe(&self, witnesses: &Witnesses) {
+    pub(super) fn observe(&mut self, witnesses: &Witnesses) {
         let sees = |witness| witnesses.sees(witness);
+        let evictions = sees(Witness::EvictionBegin) && sees(Witness::EvictionEnd);
+        self.evictions_watched |= evictions;
         let first_sight = sees(Witness::Birth) || sees(Witness::Attach);
         for (scope, observed) in [
             (Scope::IoEnd, first_sight && sees(Witness::Release)),
@@ -320,6 +331,7 @@ impl Meter {
             ),
             (Scope::DirectIo, sees(Witness::DirectIoBegin) && sees(Witness::DirectIoComplete)),
             (Scope::Fsync, sees(Witness::FsyncBegin) && sees(Witness::FsyncEnd)),
+            (Scope::Eviction, evictions),
         ] {
             if observed {
                 self.metrics.observing(scope);

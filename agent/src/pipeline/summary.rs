@@ -16,8 +16,8 @@ use crate::{
     metrics::IoEndPhase,
     oracle::in_step::{Divergence, Outcome},
     report::{
-        Core, CpuStream, DirectIos, Fsyncs, IoEnds, LayoutLooks, Probes, Quantiles, SCHEMA, Stream,
-        Summary,
+        Core, CpuStream, DirectIos, Evictions, Fsyncs, IoEnds, LayoutLooks, Probes, Quantiles,
+        SCHEMA, Stream, Summary,
     },
 };
 
@@ -38,6 +38,7 @@ impl Pipeline {
             io_ends: self.io_ends(),
             direct_ios: self.direct_ios(),
             fsyncs: self.fsyncs(),
+            evictions: self.evictions(),
             durations: self.durations(),
             layout: self.layout.looks().map(|Looks { fits, misfits }| {
                 let believed = self.layout.is_believed();
@@ -183,6 +184,17 @@ impl Pipeline {
         }
     }
 
+    /// A stream of a kernel or of an agent that does not watch them says nothing of them.
+    fn evictions(&self) -> Option<Evictions> {
+        let summary = self.lifecycle.summary();
+        self.meter.evictions_watched.then(|| Evictions {
+            started: summary.evictions_begun,
+            completed: summary.evictions_completed,
+            lost: summary.evictions_lost,
+            in_flight: self.lifecycle.live()[3],
+        })
+    }
+
     fn durations(&self) -> BTreeMap<String, Quantiles> {
         let durations = &self.meter.durations;
         let io_end = IoEndPhase::ALL.iter().map(|phase| format!("io_end {}", phase.label()));
@@ -193,6 +205,7 @@ impl Pipeline {
             .chain([("direct I/O".to_owned(), &durations.direct_io)])
             .chain(fsync)
             .chain(phase.zip(&durations.fsync_phase))
+            .chain([("eviction".to_owned(), &durations.eviction)])
             .filter_map(|(name, octaves)| Some((name, Quantiles::of(octaves)?)))
             .collect()
     }

@@ -358,7 +358,8 @@ impl Onlooker for Collector {
             Step::DirectIoDone(_)
             | Step::DirectIoRefused(_)
             | Step::DirectIoBroken(_)
-            | Step::FsyncDone(_) => {}
+            | Step::FsyncDone(_)
+            | Step::EvictionDone(_) => {}
         }
     }
 

@@ -206,7 +206,8 @@ impl Onlooker for Seeker {
             Step::DirectIoDone(_)
             | Step::DirectIoRefused(_)
             | Step::DirectIoBroken(_)
-            | Step::FsyncDone(_) => {}
+            | Step::FsyncDone(_)
+            | Step::EvictionDone(_) => {}
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn explain(file: &Path, args: &[&str]) -> (Option<i32>, String, Strin
 }
 
 /// Pictures that are kept: recording, flags, golden.
-const PICTURES: [(&str, &[&str], &str); 9] = [
+const PICTURES: [(&str, &[&str], &str); 10] = [
     ("bug_1.endiod", &[], "bug_1.txt"),
     ("bug_1.endiod", &["--format", "json"], "bug_1.json"),
     ("bug_2_freed.endiod", &[], "bug_2_freed.txt"),
@@ -40,6 +40,7 @@ const PICTURES: [(&str, &[&str], &str); 9] = [
         &["--finding", "08ca1a5ce7a441bb"],
         "direct_write_uncounted.txt",
     ),
+    ("recordings/evicting-6.1.endiod", &[], "evicting-6.1.txt"),
     ("recordings/stock/failed-at-once-6.12.endiod", &[], "stock_failed_6.12.txt"),
     ("recordings/stock/hidden-journal-aborted-7.3.endiod", &[], "stock_hidden_7.3.txt"),
 ];

@@ -52,7 +52,7 @@ fn nor_for_raw_tracepoints() {
 }
 
 fn nothing_is_allocated(witnesses: &Witnesses, view: impl Fn(&World, u64) -> Vec<Event>) {
-    let capacities = Capacities { io_ends: 8, bios: 8, direct_ios: 8, fsyncs: 8 };
+    let capacities = Capacities { io_ends: 8, bios: 8, direct_ios: 8, fsyncs: 8, evictions: 8 };
     let mut lifecycle = Lifecycle::new(capacities);
     lifecycle.set_witnesses(witnesses);
     let mut detectors = Detectors::new();

@@ -35,7 +35,7 @@ fn judge(events: &[Event], kernel: Kernel, io_ends: usize) -> Judged {
 }
 
 pub(crate) fn judge_by(events: &[Event], witnesses: &Witnesses, io_ends: usize) -> Judged {
-    let capacities = Capacities { io_ends, bios: 64, direct_ios: 1, fsyncs: 1 };
+    let capacities = Capacities { io_ends, bios: 64, direct_ios: 1, fsyncs: 1, evictions: 1 };
     let mut lifecycle = Lifecycle::new(capacities);
     lifecycle.set_witnesses(witnesses);
     let mut detectors = Detectors::new();

@@ -210,6 +210,8 @@ fn span_body(args: &Args<'_>, iocb: Option<IocbAddr>) -> Option<Body> {
         "destroy" => {
             Body::InodeDestroy { inode: InodeAddr(args.number("inode")), id: args.inode() }
         }
+        "evict" => Body::EvictionBegin { inode: InodeAddr(args.number("inode")), id: args.inode() },
+        "evict_end" => Body::EvictionEnd { inode: InodeAddr(args.number("inode")) },
         "phase" => Body::FsyncPhaseBegin { phase: args.phase()? },
         "phase_end" => Body::FsyncPhaseEnd { phase: args.phase()?, ret },
         _ => return None,

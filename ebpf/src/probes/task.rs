@@ -15,15 +15,16 @@ use endiod_wire::wire::{CpuCounters, task_table};
 use crate::{
     emit::increment,
     kernel::tid,
-    maps::{CPUS, OPEN_DIRECT_IOS, OPEN_FSYNCS, RELEASING},
+    maps::{CPUS, OPEN_DIRECT_IOS, OPEN_FSYNCS, RELEASING, evicting},
 };
 
 /// `(task)`, from 6.16 on `(task, group_dead)`; the task is the current one. Every task of the host: each
-/// costs three looks into a table.
+/// costs four looks into a table.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn tp_sched_process_exit(_ctx: RawTracePointContext) -> i32 {
     let tid = tid();
     sweep(&OPEN_FSYNCS, tid, task_table::OPEN_FSYNCS);
+    sweep(&OPEN_FSYNCS, evicting(tid), task_table::OPEN_FSYNCS);
     sweep(&OPEN_DIRECT_IOS, tid, task_table::OPEN_DIRECT_IOS);
     sweep(&RELEASING, tid, task_table::RELEASING);
     0

@@ -7,7 +7,8 @@ use core::mem::size_of;
 
 /// The programs' own bounds, indexes of [`super::ProgramLoss::left_out`]; what is beyond one is counted.
 pub mod bound {
-    /// Tasks inside `ext4_sync_file`: that fsync's phases are not told.
+    /// Tasks inside `ext4_sync_file` or `ext4_evict_inode`: that fsync's phases are not told, that
+    /// eviction is not.
     pub const OPEN_FSYNCS: usize = 0;
     /// Tasks inside a direct write: its begin and its return are not told.
     pub const OPEN_DIRECT_IOS: usize = 1;
@@ -22,7 +23,7 @@ pub mod bound {
 
 /// The programs' tables of tasks, indexes of [`CpuCounters::swept`].
 pub mod task_table {
-    /// Tasks inside `ext4_sync_file`.
+    /// Tasks inside `ext4_sync_file` or `ext4_evict_inode`.
     pub const OPEN_FSYNCS: usize = 0;
     /// Tasks inside a direct write.
     pub const OPEN_DIRECT_IOS: usize = 1;
@@ -36,7 +37,7 @@ pub const TASK_TABLES: usize = 3;
 /// How many [`bound`]s there are.
 pub const BOUNDS: usize = 5;
 
-/// Tasks inside `ext4_sync_file` whose phases are followed.
+/// Tasks inside `ext4_sync_file` whose phases are followed, and those inside `ext4_evict_inode`.
 pub const OPEN_FSYNCS_MAX: u32 = 8_192;
 
 /// Tasks inside a direct write that are followed.

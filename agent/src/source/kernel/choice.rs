@@ -253,6 +253,10 @@ where
 
     /// Why it would tell half of a story.
     fn unfit(&self, probe: &Probe) -> Option<&'static str> {
+        if probe.witness == Witness::EvictionBegin && self.server_of(Witness::EvictionEnd).is_none()
+        {
+            return Some("its return is not seen, so whoever enters would wait for ever");
+        }
         let by = self.server_of(Witness::Attach);
         // `block_bio_queue` tells of those that the device enciphers, and not that it is such a one; of
         // the others no tracepoint tells that they are done.

@@ -41,7 +41,7 @@ pub(super) const OFFSETS: &[(&str, &str, &str)] = &[
 ];
 
 /// The same, with the programs that cannot do without.
-const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
+pub(super) const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
     ("KIOCB_KI_FILP", "kiocb", "ki_filp", DIRECT_IO),
     ("KIOCB_KI_POS", "kiocb", "ki_pos", DIRECT_IO),
     ("KIOCB_KI_FLAGS", "kiocb", "ki_flags", DIRECT_IO),
@@ -58,6 +58,7 @@ const OFFSETS_OF_SOME: &[(&str, &str, &str, &[&str])] = &[
         &["tp_workqueue_queue_work", "tp_workqueue_execute_start"],
     ),
     ("WORK_DATA", "work_struct", "data", &["ext4_destroy_inode"]),
+    ("INODE_NRPAGES", "inode", "i_data.nrpages", &["ext4_evict_inode"]),
     (
         "EXT4_INODE_RSV_LIST",
         "ext4_inode_info",
@@ -214,7 +215,8 @@ pub(super) fn find(
         check_io_end(btf, subject.io_end())?;
     }
     for &(name, structure, member) in OFFSETS {
-        let (structure, member) = subject.field((name, (structure, member)));
+        let row = (name, (structure, member));
+        let (structure, member) = subject.field(row).expect("a test compares the two tables");
         if !(is_assumed && is_of_ext4(structure)) {
             constants.words.push((name, offset(btf, structure, member)?));
         }
@@ -225,9 +227,10 @@ pub(super) fn find(
     constants.words.push(("HARDIRQ_MASK", hardirq_mask));
     constants.words.push(("NMI_MASK", nmi_mask));
 
+    constants.find_of_some(btf, subject, is_assumed);
     if subject == Subject::Ext4 {
         constants.words.extend(tracepoints::variants(btf));
-        constants.find_of_some(btf, ext4, symbols);
+        constants.find_of_ext4(btf, is_assumed, symbols);
     }
     // Without it the lock of a list is not told, nothing else is lost.
     constants.words.push(("INODE_COMPLETED_LOCK", completed_lock(btf, subject).unwrap_or(0)));
@@ -262,9 +265,11 @@ impl Constants {
         }
     }
 
-    fn find_of_some(&mut self, btf: &Btf<'_>, ext4: Ext4Types, symbols: &Symbols) {
-        let is_assumed = ext4 == Ext4Types::Assumed;
+    fn find_of_some(&mut self, btf: &Btf<'_>, subject: Subject, is_assumed: bool) {
         for &(name, structure, member, programs) in OFFSETS_OF_SOME {
+            let Some((structure, member)) = subject.field((name, (structure, member))) else {
+                continue;
+            };
             if is_assumed && is_of_ext4(structure) {
                 continue;
             }
@@ -274,6 +279,10 @@ impl Constants {
                 self.lack(programs, &error.to_string());
             }
         }
+    }
+
+    /// What is needed for raw tracepoints, and for bios that are to be enciphered.
+    fn find_of_ext4(&mut self, btf: &Btf<'_>, is_assumed: bool, symbols: &Symbols) {
         for &(symbol, name, programs) in ADDRESSES_OF_SOME {
             let found = symbols.address(symbol);
             self.addresses.push((name, found.unwrap_or(0)));

@@ -37,6 +37,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("ext4_release_io_end", "replica_free_io_end"),
     ("ext4_end_io_rsv_work", "replica_end_io_work"),
     ("ext4_sync_file", "replica_sync_file"),
+    ("ext4_evict_inode", "replica_evict"),
 ];
 
 /// A constant of the programs, and the member of the replica that it is the place of.
@@ -55,6 +56,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("BIO_BI_SECTOR", "replica_bio", "bi_iter.bi_sector"),
     ("BIO_BI_SIZE", "replica_bio", "bi_iter.bi_size"),
     ("FILE_F_INODE", "replica_file", "f_inode"),
+    ("INODE_NRPAGES", "replica_inode", "nrpages"),
 ];
 
 /// The end of an io_end's bio, by whose address the programs tell such a bio.
@@ -91,14 +93,14 @@ impl Subject {
         }
     }
 
-    /// The member that a constant of the programs is the place of.
-    pub(super) fn field(self, row: (&'static str, Member)) -> Member {
+    /// The member that a constant of the programs is the place of; `None` if there is nothing of the kind.
+    pub(super) fn field(self, row: (&'static str, Member)) -> Option<Member> {
         let (constant, member) = row;
         match self {
-            Subject::Ext4 => member,
+            Subject::Ext4 => Some(member),
             Subject::Replica => {
                 let found = FIELDS.iter().find(|(name, ..)| *name == constant);
-                found.map_or(member, |(_, structure, member)| (structure, member))
+                found.map(|(_, structure, member)| (*structure, *member))
             }
         }
     }
@@ -138,15 +140,21 @@ fn namesake(function: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{probes::PROBES, source::kernel::offsets::OFFSETS};
+    use crate::{
+        probes::PROBES,
+        source::kernel::offsets::{OFFSETS, OFFSETS_OF_SOME},
+    };
 
     #[test]
     fn every_name_of_the_tables_is_one_that_the_agent_uses() {
         for (function, _) in FUNCTIONS {
             assert!(PROBES.iter().any(|probe| probe.function == *function), "{function}");
         }
+        let needed = OFFSETS.iter().map(|(constant, ..)| *constant);
+        let has_namesake = |name: &&str| FIELDS.iter().any(|(constant, ..)| constant == name);
+        let of_some = OFFSETS_OF_SOME.iter().map(|(constant, ..)| *constant).filter(has_namesake);
         let constants: Vec<_> = FIELDS.iter().map(|(constant, ..)| *constant).collect();
-        let offsets: Vec<_> = OFFSETS.iter().map(|(constant, ..)| *constant).collect();
+        let offsets: Vec<_> = needed.chain(of_some).collect();
         assert_eq!(constants, offsets, "each place that the programs read has its namesake");
     }
 

@@ -96,6 +96,20 @@ fn only_what_fentry_does_not_see_is_stood_in_for() {
     assert_ne!(*verdict(&verdicts, "tp_kmem_cache_free"), Verdict::Attached);
 }
 
+/// Else whoever enters one would be told to wait in it for ever.
+#[test]
+fn evictions_are_seen_to_end_or_not_at_all() {
+    let without_exit = |probe: &Probe| match probe.program {
+        "ext4_evict_inode_exit" => Err("no".to_owned()),
+        _ => Ok(()),
+    };
+    let verdicts = choose(Choice::default(), |_| true, without_exit);
+    assert!(matches!(verdict(&verdicts, "ext4_evict_inode"), Verdict::Failed(_)));
+    let lost = lost(&verdicts);
+    let lost: Vec<_> = lost.iter().map(|(probe, _)| probe.program).collect();
+    assert_eq!(lost, ["ext4_evict_inode", "ext4_evict_inode_exit"]);
+}
+
 #[test]
 fn a_forced_back_end_is_the_only_one_and_the_rest_is_lost() {
     let choice = Choice {

@@ -170,15 +170,24 @@ fn functions_of_a_module_without_btf_are_found_in_kallsyms_and_take_kprobes_only
     assert!(!found.unusable.contains_key("submit_bio"), "{found:?}");
 }
 
+/// Constants that the replica has a place for, and where that is.
+fn of_the_replica() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let all = OFFSETS.iter().copied();
+    let some = OFFSETS_OF_SOME.iter().map(|&(name, of, member, _)| (name, of, member));
+    all.chain(some).filter_map(|(name, of, member)| {
+        let (structure, member) = Subject::Replica.field((name, (of, member)))?;
+        Some((name, structure, member))
+    })
+}
+
 #[test]
 fn the_replica_is_read_where_its_own_structures_have_the_members() {
     let io_end = IO_END_LAYOUT
         .iter()
         .map(|(member, at)| ("replica_io_end", *member, u32::try_from(*at).unwrap()));
-    let others = OFFSETS.iter().zip((64..).step_by(8)).filter_map(|(row, at)| {
-        let (structure, member) = Subject::Replica.field((row.0, (row.1, row.2)));
-        (member != "list").then_some((structure, member, at))
-    });
+    let others = of_the_replica()
+        .zip((64..).step_by(8))
+        .filter_map(|((_, of, member), at)| (member != "list").then_some((of, member, at)));
     let (structure, member) = Subject::Replica.completed_lock();
     let own = [(structure, member, 512)].into_iter();
     let shapes: Vec<_> = io_end.chain(others).chain(own).collect();
@@ -190,12 +199,12 @@ fn the_replica_is_read_where_its_own_structures_have_the_members() {
     symbols.addresses.insert("replica_end_bio".to_owned(), 0xffff_9000);
     let found = find(&split, Subject::Replica, Ext4Types::Described, &symbols, (7, 3)).unwrap();
     let word = |name: &str| found.words.iter().find(|(found, _)| *found == name).map(|it| it.1);
-    for &(name, structure, member) in OFFSETS {
-        let (structure, member) = Subject::Replica.field((name, (structure, member)));
+    for (name, structure, member) in of_the_replica() {
         let at = split.struct_field(structure, member).unwrap().offset_bytes;
         assert_eq!(word(name), Some(at), "{name}");
     }
     assert_eq!(word("INODE_COMPLETED_LOCK"), Some(512));
+    assert_eq!(word("KIOCB_KI_POS"), None, "it has no direct writes");
     // No bio of its is enciphered, wherever the kernel's own say that they are.
     assert_eq!(word("BIO_BI_CRYPT_CONTEXT"), None);
     assert!(found.addresses.contains(&("EXT4_END_BIO", 0xffff_9000)));
