@@ -8,6 +8,7 @@ mod cpus;
 mod crimes;
 mod doctor;
 mod enciphered;
+mod evicting;
 mod failing;
 mod keep;
 mod kprobe_misses;
@@ -143,6 +144,7 @@ cases! {
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
     Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
     Agent "failed_writes_are_followed_and_only_their_conversion_is_accused", always, failing::followed;
+    Agent "who_waits_in_an_eviction_is_named", always, evicting::is_named;
     Stock "blocks_of_a_failed_write_are_bared_where_its_conversion_is_accused", always, stock::bared;
     Stock "an_error_that_fsync_hides_is_accused_and_loses_the_write", always, stock::hidden;
     Agent "a_configuration_is_read_again", always, reload::takes_what_can_change;

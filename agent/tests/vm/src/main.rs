@@ -9,6 +9,7 @@ mod cases;
 mod checked;
 mod disk;
 mod dm;
+mod findings;
 mod folios;
 mod fscrypt;
 mod hindrance;

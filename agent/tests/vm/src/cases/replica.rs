@@ -183,7 +183,7 @@ fn find(facts: &mut Facts, name: &str, core: Core, runs: u32, seeds: u32) -> Res
     Ok(sum)
 }
 
-/// Bug 2: umount waits for an io_end that is in fsync for ever; who waits cannot be killed.
+/// Bug 2: umount waits for an io_end that is in fsync for ever; who waits cannot be killed, and is named.
 pub(crate) fn bug_2_hangs_and_is_seen_to(guest: &Guest, facts: &mut Facts) -> Result<()> {
     module::set(Core { rescue: false, ..QUEUED_UNLOCKED }, 1)?;
     let agent = Agent::start_replica(&["--stuck-after", STUCK_AFTER_S])?;
@@ -212,6 +212,12 @@ pub(crate) fn bug_2_hangs_and_is_seen_to(guest: &Guest, facts: &mut Facts) -> Re
     let stuck = ended.summary.findings.iter().find(told);
     let stuck = stuck.with_context(|| format!("nobody is told: {:?}", ended.summary.findings))?;
     facts.insert("told".into(), stuck["what"].clone());
+    let waiters = stuck["stuck"]["waiters"].as_array().context("a stuck one has waiters")?;
+    let is_umount = |it: &serde_json::Value| {
+        it["tid"] == umount.id() && it["call"] == "ext4_evict_inode" && it["since_ns"].is_u64()
+    };
+    ensure!(waiters.iter().any(is_umount), "who unmounts is not named: {stuck}");
+    facts.insert("named".into(), waiters.clone().into());
     ensure!(io_ends.worker_runs > 10 * io_ends.born, "its work does not requeue itself");
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! held against what really befell the file, read from the disk afterwards (`agent/docs/stock-kernels.md`).
 
 mod hidden;
-mod rig;
+pub(super) mod rig;
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -5,18 +5,14 @@
 //! Each crime has a file system of its own, which cannot be unmounted any more. With `panic_on_oops` the
 //! guest would be gone within microseconds of the crime: no agent in user space can write that down.
 
-use std::{
-    fs, mem,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, mem, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use endiod::event::IoEndAddr;
 use serde_json::{Value, json};
 
 use super::{PARAMETERS, Row, STUCK_AFTER_S, arm, kernel_log::KernelLog, key, set, stress};
-use crate::{Facts, Guest, agent::Agent, disk, patience::until};
+use crate::{Facts, Guest, agent::Agent, disk, findings, patience::until};
 
 /// A crime, what tells of it, and the disk that is spent on it.
 struct Deadly {
@@ -42,7 +38,7 @@ const STUCK: &str = "stuck";
 
 /// In memory, which still works when the disk does not.
 const FINDINGS: &str = "/tmp/deadly";
-/// How long a crime may take to be committed, and then to be told.
+/// How long a crime may take to be committed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each is committed once, and its finding is on disk.
@@ -60,13 +56,12 @@ pub(crate) fn told_and_on_disk(guest: &Guest, facts: &mut Facts) -> Result<()> {
         let [committed] = &committed[..] else {
             bail!("{crime} was committed {} times", committed.len());
         };
-        let finding = on_disk(told_by, committed.at_ns)?;
+        let finding = findings::first(Path::new(FINDINGS), told_by, committed.at_ns)?;
         facts.insert((*crime).into(), finding["what"].clone());
         told.push((told_by, committed.object, finding));
     }
     drop(agent);
-    let slice = files(Path::new(FINDINGS), "endiod")?.pop().context("no finding has a slice")?;
-    let key = key(&slice)?;
+    let key = key(&findings::slice(Path::new(FINDINGS))?)?;
     for (told_by, io_end, finding) in told {
         let hash = format!("{:016x}@", key.hash(IoEndAddr(io_end)));
         let object = finding["object"].as_str().context("a finding has an object")?;
@@ -90,28 +85,6 @@ fn commit(crime: &str, device: &str) -> Result<()> {
         let committed = fs::read_to_string(format!("{PARAMETERS}/committed"))?;
         Ok((committed.trim() == "1").then_some(()))
     })
-}
-
-/// The first finding of that rule since then.
-fn on_disk(rule: &str, since_ns: u64) -> Result<Value> {
-    until(PATIENCE, &format!("no finding of {rule} in {FINDINGS}"), || {
-        for path in files(Path::new(FINDINGS), "json")? {
-            let finding: Value = serde_json::from_slice(&fs::read(&path)?)
-                .with_context(|| format!("{} is not whole", path.display()))?;
-            let is_later = finding["at_ns"].as_u64().is_some_and(|at_ns| at_ns >= since_ns);
-            if finding["rule"] == rule && is_later {
-                return Ok(Some(finding));
-            }
-        }
-        Ok(None)
-    })
-}
-
-fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let is_such = |path: &PathBuf| path.extension().is_some_and(|it| it == extension);
-    Ok(paths.into_iter().filter(is_such).collect())
 }
 
 /// Their rows, behind those of the other crimes.

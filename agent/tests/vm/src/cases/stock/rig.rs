@@ -41,8 +41,8 @@ pub(super) const OLD: u8 = 0xee;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dropped from the top.
-pub(super) struct Rig {
-    pub(super) mounted: Mounted,
+pub(in super::super) struct Rig {
+    pub(in super::super) mounted: Mounted,
     top: Linear,
     data: Linear,
     meta: Linear,
@@ -50,7 +50,7 @@ pub(super) struct Rig {
 
 impl Rig {
     /// Fills the disk with [`OLD`], makes a file system on it and mounts it; what can be held is its data.
-    pub(super) fn new() -> Result<Rig> {
+    pub(in super::super) fn new() -> Result<Rig> {
         let path = Path::new("/dev").join(DISK);
         let mut file = OpenOptions::new().write(true).open(&path)?;
         file.write_all(&vec![OLD; usize::try_from(SECTORS << 9)?])
@@ -67,12 +67,12 @@ impl Rig {
     }
 
     /// From here on data waits, and so do flushes.
-    pub(super) fn hold_data(&self) -> Result<()> {
+    pub(in super::super) fn hold_data(&self) -> Result<()> {
         self.data.suspend()
     }
 
     /// Lets it go; from here on it fails, if so said.
-    pub(super) fn release_data(&self, fails: bool) -> Result<()> {
+    pub(in super::super) fn release_data(&self, fails: bool) -> Result<()> {
         self.data.load(&of_the_disk(&DATA, fails)?)?;
         self.data.resume()
     }
@@ -85,7 +85,7 @@ impl Rig {
     }
 
     /// Returns when a write waits for the device.
-    pub(super) fn until_a_write_waits(&self) -> Result<()> {
+    pub(in super::super) fn until_a_write_waits(&self) -> Result<()> {
         let file = format!("/sys/block/{}/inflight", self.top.disk_name());
         until(PATIENCE, "no write is under way", || {
             let told = fs::read_to_string(&file)?;
@@ -95,7 +95,7 @@ impl Rig {
     }
 
     /// Takes everything away that fails and mounts the disk itself, as after a change of cables.
-    pub(super) fn mount_the_disk(self) -> Result<Mounted> {
+    pub(in super::super) fn mount_the_disk(self) -> Result<Mounted> {
         self.mounted.unmount()?;
         drop((self.top, self.data, self.meta));
         disk::mount(&Path::new("/dev").join(DISK), "stock", "ext4", "errors=continue")
