@@ -59,9 +59,14 @@ fn rests_on(needs: &[Need], missed: Witness) -> bool {
 /// What is not witnessed beyond a bound of the programs.
 fn hides(bound: ProgramBound) -> &'static [Witness] {
     match bound {
-        ProgramBound::OpenFsyncs => {
-            &[Witness::DataSubmit, Witness::DataWait, Witness::Journal, Witness::Barrier]
-        }
+        ProgramBound::OpenFsyncs => &[
+            Witness::DataSubmit,
+            Witness::DataWait,
+            Witness::Journal,
+            Witness::Barrier,
+            Witness::EvictionBegin,
+            Witness::EvictionEnd,
+        ],
         // A completion is seen all the same.
         ProgramBound::OpenDirectIos => &[Witness::DirectIoBegin, Witness::DirectIoReturn],
         ProgramBound::LiveIoEnds => &[Witness::Release],
@@ -325,6 +330,7 @@ mod tests {
         use ProgramBound::{ListWalk, LiveIoEnds, OpenDirectIos, OpenFsyncs, RequestWalk};
         for (witness, bound) in [
             (Witness::Journal, Some(OpenFsyncs)),
+            (Witness::EvictionEnd, Some(OpenFsyncs)),
             (Witness::DirectIoBegin, Some(OpenDirectIos)),
             (Witness::Release, Some(LiveIoEnds)),
             (Witness::BioDone, Some(RequestWalk)),

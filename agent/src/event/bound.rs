@@ -9,7 +9,7 @@ use endiod_wire::wire::{BOUNDS, bound};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum ProgramBound {
-    /// Tasks inside `ext4_sync_file`.
+    /// Tasks inside `ext4_sync_file` or `ext4_evict_inode`.
     OpenFsyncs = bound::OPEN_FSYNCS,
     /// Tasks inside a direct write.
     OpenDirectIos = bound::OPEN_DIRECT_IOS,
