@@ -32,6 +32,19 @@ const CASE_NOT_RUN: &str = "user_space_tests_of_arm64_with_linux_aio";
 const NOT_RUN: &[&str] = &["stress::aio::tests::", "stress::tests::"];
 const WHY_NOT: &str = "QEMU's user mode has no io_setup(2)";
 
+/// Test programs that say nothing of an architecture, and are not built for it: worlds and models, which are
+/// integers in any case, and what the files of the repository say. Emulated they take minutes.
+const SAME_EVERYWHERE: &[&str] = &[
+    "agreement",
+    "dashboards",
+    "divergence",
+    "exhaustive",
+    "explain",
+    "fixtures",
+    "rules",
+    "tidy",
+];
+
 /// The column of arm64.
 pub(super) fn column(workspace: &Workspace) -> Result<Column> {
     let begun = Instant::now();
@@ -79,6 +92,8 @@ struct Built {
 fn build(workspace: &Workspace, arm64: &Arm64) -> Result<Built> {
     let mut command = arm64.cargo();
     command.args(["test", "--no-run", "--package", "endiod", "--target", TARGET]);
+    command.args(["--lib", "--bins"]);
+    command.args(programs(workspace)?.iter().flat_map(|name| ["--test", name]));
     command.args(["--message-format", "json-render-diagnostics", "--target-dir"]);
     command.arg(workspace.store().join("arm64-build"));
     // Nobody debugs these, and emulated our own code takes long unless it is optimised a little.
@@ -94,6 +109,21 @@ fn build(workspace: &Workspace, arm64: &Arm64) -> Result<Built> {
         bail!("building the tests for arm64 ended with {}", output.status);
     }
     built(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The test programs to build.
+fn programs(workspace: &Workspace) -> Result<Vec<String>> {
+    let dir = workspace.root().join("agent/tests");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let sources = entries.flatten().map(|entry| entry.path());
+    let sources = sources.filter(|path| path.extension().is_some_and(|it| it == "rs"));
+    let names = sources.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let mut names: Vec<_> = names.collect();
+    for name in SAME_EVERYWHERE {
+        let at = names.iter().position(|it| it == name);
+        names.swap_remove(at.with_context(|| format!("there is no test program {name}"))?);
+    }
+    Ok(names)
 }
 
 /// Of what cargo says that it made, a JSON object a line, the programs.
