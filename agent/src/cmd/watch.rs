@@ -21,6 +21,7 @@ mod names;
 mod presence;
 mod readiness;
 mod reload;
+mod service;
 mod setup;
 mod source;
 
@@ -339,6 +340,7 @@ impl Watch {
             tape.flush();
         }
         self.measure();
+        service::alive();
     }
 
     /// Names the tasks of what was found, or recorded, since the last TICK.
@@ -393,6 +395,7 @@ impl Watch {
 
     /// Detaches, takes what is left, and tells it all; the tape has the whole stream.
     pub(crate) async fn finish(mut self) -> (Summary, Option<Tape>) {
+        service::stopping();
         if self.attaching.is_some() {
             // It ends by itself, and lets go of what it attached.
             drop(opened(&mut self.attaching).await);

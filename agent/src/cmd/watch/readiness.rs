@@ -1,9 +1,11 @@
-//! What `/readyz` says: whether all that can be watched now is watched.
+//! What `/readyz` says, and systemd is told: whether all that can be watched now is watched.
 //!
 //! Waiting for the first mount is ready, for there is nothing to see, and the answer says so; not
 //! attached yet, or failed with a file system mounted, is not.
 
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::service;
 
 /// Set by the one that watches, asked by the endpoint; a clone is the same.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ impl Default for Readiness {
 
 impl Readiness {
     pub(super) fn set(&self, state: Result<&'static str, String>) {
+        service::state(&state);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 

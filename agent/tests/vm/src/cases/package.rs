@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  dpkg -i ─► watches ─► SIGHUP ─► dpkg -i (a newer one) ─► dpkg -r ─► dpkg -P
-//!             scraped              settings kept            findings    nothing left
+//!             scraped              settings kept  │         findings    nothing left
+//!                                                 └ stopped dead: systemd starts it again
 //! ```
 
 mod unit;
@@ -52,14 +53,15 @@ fn life(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let uuid = announce_disk()?;
     let before = stop::programs();
     let mut journal = Journal::follow()?;
-    let version = install(&[FIRST], &mut journal)?;
-    serves(guest, &uuid, facts)?;
+    let (version, probes) = install(&[FIRST], &mut journal)?;
+    serves(guest, &uuid, probes, facts)?;
     keeps_a_slice(facts)?;
     facts.insert("exposure".into(), exposure()?.into());
     reload(&mut journal)?;
     upgrade(&version, &mut journal)?;
     let wrong = journal.said.lines().find(|line| line.contains("WARN") || line.contains("ERROR"));
     ensure!(wrong.is_none(), "it complained: {}", wrong.unwrap_or_default());
+    is_started_again()?;
     remove()?;
     stop::drained_to(before)?;
     told("dpkg", &["--purge", "endiod"])?;
@@ -78,21 +80,26 @@ fn announce_disk() -> Result<String> {
     Ok(uuid)
 }
 
-/// Returns, once it watches, what version is installed.
-fn install(arguments: &[&str], journal: &mut Journal) -> Result<String> {
+/// Returns, once it watches, what version is installed, and how many probes are attached.
+fn install(arguments: &[&str], journal: &mut Journal) -> Result<(String, u64)> {
     told("dpkg", &[&["--install"], arguments].concat())?;
     let watching = journal.until("watching ext4 on")?;
     ensure!(watching.contains(" 0 failed,"), "probes are missing: {watching}");
+    ensure!(property("StatusText")? == "ok", "it did not tell systemd that it watches");
     let is_enabled = told("systemctl", &["is-enabled", UNIT])?;
     ensure!(is_enabled.trim() == "enabled", "the unit is {is_enabled}");
     ensure!(property("ActiveState")? == "active", "the unit is not active:\n{}", journal.said);
     ensure!(property("NRestarts")? == "0", "the unit was started again:\n{}", journal.said);
-    told("dpkg-query", &["--show", "--showformat", "${Version}", "endiod"])
+    let probes = watching.split_once(" probes attached").map_or("", |(before, _)| before);
+    let probes = probes.rsplit(' ').next().unwrap_or_default().parse();
+    let probes = probes.with_context(|| format!("no number of probes: {watching}"))?;
+    let version = told("dpkg-query", &["--show", "--showformat", "${Version}", "endiod"])?;
+    Ok((version, probes))
 }
 
 /// Every probe is there, names of the kernel are known, and file systems are seen: the root, the disk, and
 /// one that is mounted afterwards where the unit has a directory of its own.
-fn serves(guest: &Guest, uuid: &str, facts: &mut Facts) -> Result<()> {
+fn serves(guest: &Guest, uuid: &str, attached: u64, facts: &mut Facts) -> Result<()> {
     let device = Path::new("/dev/vdb");
     disk::make(device, "-t ext4 -b 4096")?;
     let later = disk::mount(device, "later", "ext4", "")?;
@@ -116,7 +123,7 @@ fn serves(guest: &Guest, uuid: &str, facts: &mut Facts) -> Result<()> {
     ensure!(http::get(LISTEN.parse()?, "/readyz")?.0 == 200, "it serves and is not ready");
     let sum = |metric: &str, label: &str| http::sum_with(&scrape, metric, label);
     let probes = sum("endiod_probe_attached", "") as u64;
-    ensure!(probes > 20, "{probes} probes are attached");
+    ensure!(probes == attached, "{probes} probes are attached, of {attached}");
     ensure!(sum("endiod_events_lost_total", "") == 0.0, "events were lost");
     for (label, place) in [("vda", "/mnt"), ("vdb", "/tmp/later"), ("vdf", "/")] {
         let device = format!("device=\"{label}\"");
@@ -180,7 +187,7 @@ fn reload(journal: &mut Journal) -> Result<()> {
 /// As unattended upgrades do it: what was changed here stays, what is new lies beside it.
 fn upgrade(version: &str, journal: &mut Journal) -> Result<()> {
     let pid = property("MainPID")?;
-    let next = install(&["--force-confold", NEXT], journal)?;
+    let (next, _) = install(&["--force-confold", NEXT], journal)?;
     told("dpkg", &["--compare-versions", &next, "gt", version])?;
     ensure!(property("MainPID")? != pid, "the old program runs on");
     let kept = fs::read_to_string(CONFIG)?;
@@ -188,6 +195,24 @@ fn upgrade(version: &str, journal: &mut Journal) -> Result<()> {
     let (_, scrape) = http::get(LISTEN.parse()?, "/metrics")?;
     ensure!(http::sum(&scrape, "endiod_config_last_reload_successful") == 1.0, "it took none");
     ensure!(Path::new(CONFIG_NEXT).exists(), "the newer settings are not beside ours");
+    Ok(())
+}
+
+/// An agent that does not get on is killed and started again, here with less patience than the unit has.
+fn is_started_again() -> Result<()> {
+    let patience = Path::new("/run/systemd/system/endiod.service.d");
+    fs::create_dir_all(patience)?;
+    fs::write(patience.join("test.conf"), "[Service]\nWatchdogSec=5\nRestartSec=0\n")?;
+    told("systemctl", &["daemon-reload"])?;
+    told("systemctl", &["restart", UNIT])?;
+    let pid = property("MainPID")?;
+    told("systemctl", &["kill", "--signal", "SIGSTOP", UNIT])?;
+    until(PATIENCE, "systemd lets a dead agent be", || {
+        let again = property("NRestarts")? == "1" && property("StatusText")? == "ok";
+        Ok((again && property("MainPID")? != pid).then_some(()))
+    })?;
+    fs::remove_dir_all(patience)?;
+    told("systemctl", &["daemon-reload"])?;
     Ok(())
 }
 
