@@ -7,7 +7,6 @@ mod ext4;
 mod preemption;
 
 use std::{
-    collections::HashMap,
     fs, io,
     io::BufRead as _,
     path::{Path, PathBuf},
@@ -209,43 +208,15 @@ impl Host {
         }
     }
 
-    /// Addresses of kernel symbols; a name that is absent or hidden (shown as 0) is left out.
+    /// The kernel symbols that `wanted` names and that are not hidden (shown as 0), each with its end: the next
+    /// one's begin, wherever that is listed; `None` where that is further than any function is long.
     ///
     /// # Errors
     /// `/proc/kallsyms` cannot be read.
-    pub fn symbols(&self, names: &[&str]) -> io::Result<HashMap<String, u64>> {
-        let mut found = HashMap::new();
-        self.each_symbol(|address, name| {
-            if names.contains(&name) && address != 0 {
-                found.entry(name.to_owned()).or_insert(address);
-            }
-        })?;
-        Ok(found)
-    }
-
-    /// Length of the symbol at `address`, bytes: up to the next one, wherever that is listed. `None`
-    /// if that is further than any function is long.
-    ///
-    /// # Errors
-    /// `/proc/kallsyms` cannot be read.
-    pub fn symbol_len(&self, address: u64) -> io::Result<Option<u64>> {
-        let mut len = FUNCTION_LEN_MAX + 1;
-        self.each_symbol(|other, _| {
-            if other > address {
-                len = len.min(other - address);
-            }
-        })?;
-        Ok(Some(len).filter(|len| *len <= FUNCTION_LEN_MAX))
-    }
-
-    /// The symbols that `wanted` names, each up to the next one, wherever that is listed.
-    ///
-    /// # Errors
-    /// `/proc/kallsyms` cannot be read.
-    pub fn symbols_with_ends(
+    pub fn symbols(
         &self,
         wanted: impl Fn(&str) -> bool,
-    ) -> io::Result<Vec<(CodeSymbol, u64)>> {
+    ) -> io::Result<Vec<(CodeSymbol, Option<u64>)>> {
         let (mut begins, mut found) = (Vec::new(), Vec::new());
         self.each_line_of_symbols(|address, name, module| {
             begins.push(address);
@@ -254,9 +225,11 @@ impl Host {
             }
         })?;
         begins.sort_unstable();
-        let end = |begin: u64| begins.get(begins.partition_point(|it| *it <= begin)).copied();
-        let ends = found.into_iter().map(|it| (end(it.address), it));
-        Ok(ends.filter_map(|(end, it)| Some((it, end?))).collect())
+        let end = |begin: u64| {
+            let next = begins.get(begins.partition_point(|it| *it <= begin)).copied();
+            next.filter(|next| next - begin <= FUNCTION_LEN_MAX)
+        };
+        Ok(found.into_iter().map(|it| (end(it.address), it)).map(|(end, it)| (it, end)).collect())
     }
 
     /// The symbol whose code an instruction is in, how far behind its begin, and its module.
@@ -272,10 +245,6 @@ impl Host {
             }
         })?;
         Ok(nearest.filter(|it| instruction - it.address <= FUNCTION_LEN_MAX))
-    }
-
-    fn each_symbol(&self, mut take: impl FnMut(u64, &str)) -> io::Result<()> {
-        self.each_line_of_symbols(|address, name, _| take(address, name))
     }
 
     fn each_line_of_symbols(
@@ -328,10 +297,10 @@ mod tests {
                     ffffffffc0000000 t mod [ext4]\n0000000000000000 t hidden\n";
         fs::write(dir.join("proc/kallsyms"), list).unwrap();
         let host = Host::at(&dir);
-        let found = host.symbols(&["one", "mod", "hidden"]).unwrap();
-        assert_eq!((found["one"], found.get("hidden")), (0xffff_ffff_8100_0100, None));
-        assert_eq!(host.symbol_len(found["one"]).unwrap(), Some(0x80));
-        assert_eq!(host.symbol_len(found["mod"]).unwrap(), None);
+        let found = host.symbols(|name| ["one", "mod", "hidden"].contains(&name)).unwrap();
+        let one = CodeSymbol::new(0xffff_ffff_8100_0100, "one", None);
+        let module = CodeSymbol::new(0xffff_ffff_c000_0000, "mod", Some("[ext4]"));
+        assert_eq!(found, [(one, Some(0xffff_ffff_8100_0180)), (module, None)]);
         fs::remove_dir_all(&dir).unwrap();
     }
 

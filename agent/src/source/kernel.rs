@@ -116,10 +116,7 @@ impl KernelSource {
         let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
         let version = host.version().map_err(|source| io_error("the kernel release", source))?;
         let constants = offsets::find(types.all(), subject, ext4_types, &symbols, version)?;
-        let code = match choice.watchpoints {
-            0 => code::Code::unread(host),
-            _ => code::Code::new(host),
-        };
+        let code = code::Code::new(host, symbols.writers());
         counters::raise_memlock_limit();
         let mut ebpf = load(object, &constants, sizes, choice.watchpoints)?;
         let mut modules = module::ModuleProbes::new(object, &ebpf, &types)?;

@@ -1,6 +1,6 @@
 //! What the kernel calls the instructions that stores come from: `function+0x1a`, `function+0x1a[module]`.
 //!
-//! Functions that write flags are looked up before anything is attached. Any other is when it is first seen, which
+//! Functions that write flags are known before anything is attached. Any other is when it is first seen, which
 //! reads /proc/kallsyms for tens of milliseconds while nobody drains the ring, and never again; beyond a bound none
 //! is. This module must never say who may write.
 
@@ -9,7 +9,6 @@ use std::{collections::BTreeSet, mem::offset_of};
 use endiod_wire::wire::{FlagWrite, Record as _};
 
 use crate::{
-    flag_writers,
     host::{CodeSymbol, Host},
     limits,
     source::own::OwnRecords,
@@ -24,16 +23,9 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Looks up the functions that write flags.
-    pub(super) fn new(host: &Host) -> Self {
-        // Without a list each is looked up when it is seen, in vain.
-        let writers = host.symbols_with_ends(flag_writers::is_writer).unwrap_or_default();
-        Code { writers, ..Code::unread(host) }
-    }
-
-    /// Where no store will be seen nothing is looked up.
-    pub(super) fn unread(host: &Host) -> Self {
-        Code { host: host.clone(), writers: Vec::new(), known: BTreeSet::new() }
+    /// With the functions that write flags, and their ends.
+    pub(super) fn new(host: &Host, writers: &[(CodeSymbol, u64)]) -> Self {
+        Code { host: host.clone(), writers: writers.to_owned(), known: BTreeSet::new() }
     }
 
     /// Delivers a record; before the first store from an instruction, what that is called.
@@ -80,7 +72,7 @@ fn written_from(record: &[u8]) -> Option<u64> {
 mod tests {
     use std::fs;
 
-    use super::Code;
+    use super::{super::Symbols, Code};
     use crate::host::Host;
 
     #[test]
@@ -89,7 +81,9 @@ mod tests {
         fs::create_dir_all(root.join("proc")).unwrap();
         let listed = "1000 t ext4_end_bio\n1100 t other\n1080 t within.cold\n2000 t thief\t[bad]\n";
         fs::write(root.join("proc/kallsyms"), listed).unwrap();
-        let mut code = Code::new(&Host::at(&root));
+        let host = Host::at(&root);
+        let symbols = Symbols::read(&host).unwrap();
+        let mut code = Code::new(&host, symbols.writers());
         assert_eq!(code.writers.len(), 1);
         assert_eq!(code.name(0x1010).as_deref(), Some("ext4_end_bio+0x10"));
         assert_eq!(code.name(0x1010), None, "it has its name");

@@ -6,7 +6,7 @@
 //! told to take io_ends for what they are from 5.5 to 7.3, and to check it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
 };
 
@@ -19,7 +19,8 @@ use super::{
     types::Ext4Types,
 };
 use crate::{
-    host::Host,
+    flag_writers,
+    host::{CodeSymbol, Host},
     probes::{Hook, PROBES, Probe},
 };
 
@@ -111,12 +112,15 @@ const SYMBOLS: &[&str] = &[
 const NOT_TRACEABLE: &str = "ext4 is a module without BTF, which no tracing program reaches: raw tracepoints and \
                              kprobes only";
 
-/// What kallsyms shows of the symbols that matter here.
+/// What kallsyms shows of the symbols that matter here, read once: the kernel takes tens of milliseconds to
+/// write it down.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
     addresses: HashMap<String, u64>,
     /// Length of `ext4_init_io_end`, bytes.
     init_io_end_len: Option<u64>,
+    /// The functions that write flags, with their ends.
+    writers: Vec<(CodeSymbol, u64)>,
 }
 
 impl Symbols {
@@ -128,13 +132,27 @@ impl Symbols {
         let hooked = PROBES.iter().filter(|probe| is_function_of_ext4(probe));
         let ends = Subject::ALL.map(Subject::end_bio);
         let hooked = hooked.map(|probe| probe.function);
-        let names: Vec<_> = SYMBOLS.iter().copied().chain(ends).chain(hooked).collect();
-        let addresses = host.symbols(&names)?;
-        let init_io_end_len = match addresses.get("ext4_init_io_end") {
-            Some(address) => host.symbol_len(*address)?,
-            None => None,
-        };
-        Ok(Symbols { addresses, init_io_end_len })
+        let names: HashSet<_> = SYMBOLS.iter().copied().chain(ends).chain(hooked).collect();
+        let wanted = |name: &str| names.contains(name) || flag_writers::is_writer(name);
+        let mut symbols = Symbols::default();
+        for (symbol, end) in host.symbols(wanted)? {
+            let is_first = !symbols.addresses.contains_key(&symbol.name);
+            if is_first && symbol.name == "ext4_init_io_end" {
+                symbols.init_io_end_len = end.map(|end| end - symbol.address);
+            }
+            if is_first && names.contains(&*symbol.name) {
+                symbols.addresses.insert(symbol.name.clone(), symbol.address);
+            }
+            if let Some(end) = end.filter(|_| flag_writers::is_writer(&symbol.name)) {
+                symbols.writers.push((symbol, end));
+            }
+        }
+        Ok(symbols)
+    }
+
+    /// The functions that write flags, each up to the next symbol.
+    pub(super) fn writers(&self) -> &[(CodeSymbol, u64)] {
+        &self.writers
     }
 
     /// The address of one, if it is shown.

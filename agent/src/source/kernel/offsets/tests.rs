@@ -5,7 +5,7 @@ use crate::source::kernel::btf::tests as synthetic;
 
 fn symbols() -> Symbols {
     let addresses = HashMap::from([("ext4_end_bio".to_owned(), 0xffff_8000)]);
-    Symbols { addresses, init_io_end_len: None }
+    Symbols { addresses, ..Symbols::default() }
 }
 
 fn structures(of_ext4: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
