@@ -51,7 +51,7 @@ pub(crate) enum Suite {
     Degraded,
     /// ext4 is a module without BTF, which takes no tracing program.
     Undescribed,
-    /// What the kernel itself does wrong when a device fails.
+    /// What the kernel does when a device fails or holds data back.
     Stock,
     /// Crimes of the saboteur, which the harness loads, against what the agent finds.
     Crimes,
@@ -143,8 +143,8 @@ cases! {
     Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
     Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
-    Agent "failed_writes_are_followed_and_only_their_conversion_is_accused", always, failing::followed;
-    Agent "who_waits_in_an_eviction_is_named", always, evicting::is_named;
+    Stock "failed_writes_are_followed_and_only_their_conversion_is_accused", always, failing::followed;
+    Stock "who_waits_in_an_eviction_is_named", always, evicting::is_named;
     Stock "blocks_of_a_failed_write_are_bared_where_its_conversion_is_accused", always, stock::bared;
     Stock "an_error_that_fsync_hides_is_accused_and_loses_the_write", always, stock::hidden;
     Agent "a_configuration_is_read_again", always, reload::takes_what_can_change;
