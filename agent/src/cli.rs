@@ -51,7 +51,8 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
-    /// Draws the story of one io_end of a recording: who did what in which order, and what it means
+    /// Draws the story of one io_end of a recording, or tells the finding of a direct write: who did what in
+    /// which order, and what it means
     Explain(ExplainArgs),
     /// Writes a recording for other tools: a Perfetto trace, or JSON lines
     Export(ExportArgs),

@@ -52,7 +52,9 @@ use accused::{Accused, Charged};
 pub use facts::{Fact, Facts};
 use losses::Losses;
 pub use need::{Lack, Need, Way};
-pub use verdict::{Confidence, Did, Object, ObjectId, Rule, Suppressed, Tally, Verdict};
+pub use verdict::{
+    Confidence, Did, Object, ObjectId, ObjectKind, Rule, Suppressed, Tally, Verdict,
+};
 
 /// What a rule's check says of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

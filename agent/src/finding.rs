@@ -20,7 +20,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
-use crate::detect::{DETECTORS, Detector, Did, Object, Verdict};
+use crate::detect::{DETECTORS, Detector, Did, Object, ObjectKind, Verdict};
 use crate::event::{Context, DevId, Nanos};
 use crate::lifecycle::{Act, Lingering, Party, Told, Writer};
 
@@ -39,7 +39,7 @@ pub struct Finding {
     pub id: String,
     /// The rule's label.
     pub rule: &'static str,
-    /// `certain` or `likely`.
+    /// `certain`, `likely` or `symptom`.
     pub confidence: &'static str,
     /// What the rule claims.
     pub claim: &'static str,
@@ -47,8 +47,8 @@ pub struct Finding {
     pub what: &'static str,
     /// When the illegal step was.
     pub at_ns: u64,
-    /// What the object is: `io_end` or `direct_write`.
-    pub object_kind: &'static str,
+    /// What the object is.
+    pub object_kind: ObjectKind,
     /// The object.
     pub object: String,
     /// Its inode number.
@@ -57,7 +57,7 @@ pub struct Finding {
     pub device: Option<String>,
     /// Its device's kernel name, if the stream told it.
     pub device_name: Option<String>,
-    /// The object's state after the illegal step.
+    /// Its state: an io_end's after the illegal step, a direct write's before it.
     pub state: &'static str,
     /// Who acted before (null if unknown), who acted illegally.
     pub parties: [Option<FindingParty>; 2],
@@ -195,10 +195,7 @@ impl Finding {
             claim: row(verdict).claim,
             what: verdict.what,
             at_ns: verdict.stamp.at.0,
-            object_kind: match object {
-                Object::IoEnd(_) => "io_end",
-                Object::DirectWrite(_) => "direct_write",
-            },
+            object_kind: object.kind(),
             object: key.name(id),
             inode: inode.map(|inode| inode.ino.0),
             device: inode.map(|inode| inode.dev.to_string()),

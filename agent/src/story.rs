@@ -32,7 +32,7 @@ use crate::finding::Finding;
 
 pub use collect::Collector;
 pub(crate) use collect::gap_labels;
-pub use meaning::meaning;
+pub use meaning::{meaning, meaning_in_lines};
 pub use picture::WIDTH;
 pub use seek::{Listed, NotThere, Seeker, edit_distance};
 pub(crate) use text::printable;

@@ -10,7 +10,7 @@ mod notation;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use endiod::{
-    detect::{Confidence, DETECTORS, Detectors, Fact, Facts, Rule},
+    detect::{Confidence, DETECTORS, Detectors, Fact, Facts, ObjectKind, Rule},
     event::Backend,
     finding::{AddressKey, Finding},
     lifecycle::{Act, Capacities, DirectAct, DirectWrite, Lifecycle, State},
@@ -247,6 +247,8 @@ fn the_schema_lists_what_the_tables_list() {
     assert_eq!(listed("/properties/rule"), rules);
     let confidences = [Confidence::Certain, Confidence::Likely, Confidence::Symptom];
     assert_eq!(listed("/properties/confidence"), set(&mut confidences.iter().map(|it| it.label())));
+    let kinds = ObjectKind::ALL.iter().map(|kind| kind.label());
+    assert_eq!(listed("/properties/object_kind"), set(&mut kinds.into_iter()));
     let states = State::ALL.iter().map(|state| state.label()).chain(DirectWrite::STATES);
     assert_eq!(listed("/$defs/state"), set(&mut states.into_iter()));
     assert_eq!(listed("/$defs/word"), set(&mut Outcome::ALL.iter().map(|word| word.label())));

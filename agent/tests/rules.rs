@@ -92,7 +92,7 @@ fn page() -> String {
         `endiod_detector_degraded` say why. A charge is held until the second is over and is dropped, and \
         counted, where anything that was lost could explain it. The traces are under \
         `agent/tests/data`. How often each crime was found, by kernel: \
-        [the fixtures' page](../tests/fixtures/README.md).\n"
+        [the truth table](truth-table.md).\n"
         .to_owned();
     DETECTORS.iter().for_each(|detector| entry(&mut page, detector));
     page += "\n## Crimes without a rule of their own\n\n\

@@ -8,9 +8,10 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use endiod::{
+    detect::ObjectKind,
     finding::Finding,
     source::trace::TraceError,
-    story::{Collector, Listed, NotThere, Seeker, edit_distance},
+    story::{Collector, Listed, NotThere, Seeker, edit_distance, meaning_in_lines},
 };
 use serde::Serialize;
 
@@ -61,6 +62,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         Target::List(listed, total) => return list(&listed, total, args.format),
         Target::DirectWrite(finding) => {
             print(&finding, args.format)?;
+            if let (Format::Text, Some(lines)) = (args.format, meaning_in_lines(finding.rule)) {
+                println!("\nIn plain words\n{lines}");
+            }
             return Ok(ExitCode::SUCCESS);
         }
         Target::IoEnd { object, finding } => (object, finding),
@@ -82,8 +86,10 @@ fn target(args: &ExplainArgs, findings: &[Finding], seeker: &Seeker) -> Result<T
         return Ok(Target::IoEnd { object: seeker.io_end()?, finding: None });
     }
     let of = |finding: &Finding| match finding.object_kind {
-        "direct_write" => Target::DirectWrite(Box::new(finding.clone())),
-        _ => Target::IoEnd { object: finding.object.clone(), finding: Some(finding.id.clone()) },
+        ObjectKind::DirectWrite => Target::DirectWrite(Box::new(finding.clone())),
+        ObjectKind::IoEnd => {
+            Target::IoEnd { object: finding.object.clone(), finding: Some(finding.id.clone()) }
+        }
     };
     let Some(wanted) = &args.finding else {
         return Ok(match findings.first() {

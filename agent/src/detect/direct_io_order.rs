@@ -41,7 +41,7 @@ pub(super) const DETECTOR: Detector = Detector {
             another write's.",
     misses: "a write that was called before the agent watched; a second completion after 1,024 other \
              writes have ended, or after its kiocb was used again; a count that is too low while another \
-             direct I/O of the inode holds it up; a conversion by somebody else than the completion: no \
+             direct I/O of the inode holds it up, or where the kernel's types do not say where it is; a conversion by somebody else than the completion: no \
              probe sees it; all where fentry does not serve",
 };
 

@@ -2,6 +2,7 @@
 
 use super::{DETECTORS, Detectors, Fact, Facts, Lack, Rule, Suppressed};
 use crate::event::Backend;
+use crate::limits;
 use crate::probes::Witness;
 use crate::witnesses::Witnesses;
 
@@ -136,4 +137,11 @@ fn a_fact_that_is_not_known_costs_what_rests_on_it_and_says_so() {
     let core = without(Fact::CoreDescribed);
     assert_eq!(lacking(&core, Lack::Generation), ["oracle_divergence"]);
     assert!(!core.is_armed(Rule::OracleDivergence));
+}
+
+/// The pages say it in words.
+#[test]
+fn what_is_kept_of_direct_writes_is_as_the_rule_says() {
+    let misses = DETECTORS[Rule::DirectIoOrder as usize].misses;
+    assert!(misses.contains("after 1,024 other") && limits::DIRECT_IOS_ENDED_MAX == 1_024);
 }

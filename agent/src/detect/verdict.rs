@@ -3,6 +3,8 @@
 //! The labels are those of the metrics and of the finding's schema: a label is never reused for
 //! something else. This module must never judge.
 
+use serde::Serialize;
+
 use super::losses::Cause;
 use super::need::Need;
 use crate::event::{InodeId, IoEndImage, Nanos, Stamp};
@@ -158,6 +160,29 @@ impl Suppressed {
     }
 }
 
+/// What a verdict accuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// An io_end.
+    IoEnd,
+    /// A direct write, which has no io_end from 5.5 on.
+    DirectWrite,
+}
+
+impl ObjectKind {
+    /// All kinds.
+    pub const ALL: [ObjectKind; 2] = [ObjectKind::IoEnd, ObjectKind::DirectWrite];
+
+    /// The `object_kind` of a finding.
+    pub fn label(self) -> &'static str {
+        match self {
+            ObjectKind::IoEnd => "io_end",
+            ObjectKind::DirectWrite => "direct_write",
+        }
+    }
+}
+
 /// Names what a verdict accuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectId {
@@ -200,6 +225,14 @@ impl Object {
         match self {
             Object::IoEnd(object) => ObjectId::IoEnd(object.id()),
             Object::DirectWrite(write) => ObjectId::DirectWrite(write.id()),
+        }
+    }
+
+    /// Which of the two.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Object::IoEnd(_) => ObjectKind::IoEnd,
+            Object::DirectWrite(_) => ObjectKind::DirectWrite,
         }
     }
 

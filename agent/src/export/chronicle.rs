@@ -32,7 +32,7 @@ pub struct Chronicle {
     items: Vec<Item>,
     lives: BTreeMap<IoEndId, IoEnd>,
     fsyncs: BTreeMap<u32, Open>,
-    evictions: BTreeMap<u32, Open>,
+    evictions: BTreeMap<u32, (InodeAddr, Open)>,
     runs: BTreeMap<u32, Open>,
     direct_ios: BTreeMap<IocbAddr, Open>,
     /// Whose inode an address was last.
@@ -78,7 +78,7 @@ impl Chronicle {
             self.items.push(Item::IoEnd(life));
         }
         let fsyncs = std::mem::take(&mut self.fsyncs).into_values();
-        let evictions = std::mem::take(&mut self.evictions).into_values();
+        let evictions = std::mem::take(&mut self.evictions).into_values().map(|(_, open)| open);
         let runs = std::mem::take(&mut self.runs).into_values();
         let direct_ios = std::mem::take(&mut self.direct_ios).into_values();
         let open: Vec<Item> = fsyncs
@@ -215,10 +215,13 @@ impl Chronicle {
             Body::EvictionBegin { inode, id } => {
                 self.know(inode, id);
                 let open = self.begin(stamp, What::Eviction, "eviction", id);
-                insert(&mut self.evictions, tid, open, limits::EVICTIONS_MAX);
+                insert(&mut self.evictions, tid, (inode, open), limits::EVICTIONS_MAX);
             }
-            Body::EvictionEnd { .. } => {
-                let open = self.evictions.remove(&tid);
+            // One of another inode, whose begin was lost, leaves that which is open.
+            Body::EvictionEnd { inode }
+                if self.evictions.get(&tid).is_some_and(|(open, _)| *open == inode) =>
+            {
+                let open = self.evictions.remove(&tid).map(|(_, open)| open);
                 self.end(stamp, open, 0);
             }
             Body::DirectIoBegin { iocb, id, len_bytes, .. } => {
@@ -383,7 +386,7 @@ fn item(call: Call) -> Item {
     }
 }
 
-fn insert<K: Ord>(calls: &mut BTreeMap<K, Open>, key: K, open: Open, most: usize) {
+fn insert<K: Ord, V>(calls: &mut BTreeMap<K, V>, key: K, open: V, most: usize) {
     if calls.len() < most || calls.contains_key(&key) {
         calls.insert(key, open);
     }

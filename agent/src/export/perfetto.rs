@@ -23,6 +23,7 @@ use super::{
     protobuf::Message,
     tracks::Tracks,
 };
+use crate::detect::ObjectKind;
 use crate::finding::Finding;
 
 /// Fields of `Trace`, `TracePacket` and what is in them, by the names of the schema.
@@ -250,7 +251,8 @@ impl Perfetto {
         let category = match call.what {
             What::Fsync => "fsync",
             What::Eviction => "eviction",
-            What::DirectIo | What::WorkerRun => "worker",
+            What::DirectIo => "direct_io",
+            What::WorkerRun => "worker",
         };
         let (name, annotations, flow) = (call.op, of_call(call), None);
         let phases: Vec<&Phase> = call.phases.iter().collect();
@@ -356,13 +358,15 @@ impl Perfetto {
             text("confidence", finding.confidence),
             text("claim", finding.claim),
             text("what", finding.what),
+            text("object_kind", finding.object_kind.label()),
             text("object", &finding.object),
         ];
         for (name, party) in ["first", "second"].into_iter().zip(&finding.parties) {
             let party = party.as_ref().map(|it| format!("{} by task {}", it.symbol, it.tid));
             annotations.extend(party.map(|party| text(name, &party)));
         }
-        let flow = Some(flow(&finding.object));
+        let has_flow = finding.object_kind == ObjectKind::IoEnd;
+        let flow = has_flow.then(|| flow(&finding.object));
         self.instant(finding.at_ns, FINDINGS.0, finding.rule, &annotations, flow);
     }
 

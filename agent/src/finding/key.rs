@@ -14,7 +14,8 @@ impl AddressKey {
         self.hash_of(addr.0)
     }
 
-    pub(super) fn hash_of(self, address: u64) -> u64 {
+    /// The same for the address of anything else.
+    pub fn hash_of(self, address: u64) -> u64 {
         siphash_2_4(self.0, address)
     }
 

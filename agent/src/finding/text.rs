@@ -11,7 +11,7 @@ use crate::{
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {} ({}): {}", self.id, self.rule, self.confidence, self.what)?;
-        write!(f, "  {} {}", self.object_kind, self.object)?;
+        write!(f, "  {} {}", self.object_kind.label(), self.object)?;
         match (self.inode, &self.device) {
             (Some(inode), Some(device)) => write!(f, ", inode {inode} on {device}")?,
             _ => write!(f, ", inode unknown")?,

@@ -161,7 +161,11 @@ fn direct_io(told: direct_io::Told, summary: &mut Summary, sink: &mut impl FnMut
             sink(Step::DirectIoBroken(broken));
         }
         Told::Odd(oddity) => odd(oddity),
-        Told::Full => summary.note_full(Table::DirectIos),
+        Told::Full(oddity) => {
+            oddity.map(&mut odd);
+            summary.direct_ios_lost += u64::from(oddity.is_some());
+            summary.note_full(Table::DirectIos);
+        }
     }
 }
 

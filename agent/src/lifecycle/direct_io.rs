@@ -107,7 +107,8 @@ pub(super) enum Told {
     Refused(DirectIoRefused),
     Broken(DirectIoBroken),
     Odd(Oddity),
-    Full,
+    /// It is not followed, and what was open for its kiocb not any more.
+    Full(Option<Oddity>),
 }
 
 /// Spans and calls in flight.
@@ -153,13 +154,15 @@ impl DirectIos {
         let write = DirectWrite::begun(stamp, iocb, inode);
         let call = (iocb, stamp.task.tid);
         if self.calls.begin(call, stamp.at).is_err() {
-            return Told::Full;
+            // What it completes is not that which was open.
+            let open = self.spans.end(&iocb).is_some();
+            return Told::Full(open.then_some(Oddity::Superseded));
         }
         match self.spans.begin(iocb, Span { write, len_bytes, completion: None }) {
             Ok(open) => Told::Begun(open.map(|_| Oddity::Superseded)),
             Err(Full) => {
                 self.calls.end(&call);
-                Told::Full
+                Told::Full(None)
             }
         }
     }

@@ -21,7 +21,7 @@ use super::sight::Sight;
 use super::state::{Move, State};
 use super::step::{IoEndStep, Step};
 use super::table::Slot;
-use crate::event::{DevId, Nanos, Stamp, Task};
+use crate::event::{DevId, InodeAddr, InodeId, Nanos, Stamp, Task};
 use crate::limits;
 
 /// Where an io_end got stuck, as far as what is seen tells.
@@ -207,9 +207,17 @@ impl Lifecycle {
         });
         // Whoever evicts waits for every io_end of its inode, and so for the queue if one of them does.
         self.calls.each_eviction(|evicted, evicted_id, waiter| {
-            let own = inode == Some(evicted) || (evicted_id.is_some() && evicted_id == id);
+            // The place of an inode is another's once that is gone.
+            let is_it = |at: Option<InodeAddr>, id: Option<InodeId>| match (evicted_id, id) {
+                (Some(evicted), Some(id)) => evicted == id,
+                _ => at == Some(evicted),
+            };
             let delayed = whole_device && evicted_id.map(|it| it.dev) == dev;
-            if own || (delayed && self.io_ends.first_of(evicted).is_some()) {
+            let has_one = || {
+                let first = self.io_ends.first_of(evicted);
+                first.is_some_and(|slot| is_it(Some(evicted), self.io_ends.peek(slot).inode()))
+            };
+            if is_it(inode, id) || (delayed && has_one()) {
                 lingering.add(waiter);
             }
         });

@@ -2,9 +2,16 @@
 //!
 //! One row per rule; a test wants a row for each rule that there is.
 
+use super::{picture::PLAIN, text::wrap};
+
 /// What a finding of this rule means, then what it leads to.
 pub fn meaning(rule: &str) -> Option<(&'static str, &'static str)> {
     MEANINGS.iter().find(|(label, ..)| *label == rule).map(|(_, means, leads)| (*means, *leads))
+}
+
+/// The same as lines of a picture.
+pub fn meaning_in_lines(rule: &str) -> Option<String> {
+    meaning(rule).map(|(means, leads)| wrap(&format!("{means} {leads}"), PLAIN, "  "))
 }
 
 const MEMORY: &str = "The memory may belong to somebody else by then: at best nothing is noticed, else \

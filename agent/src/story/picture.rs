@@ -32,7 +32,7 @@ const LANE: usize = 3;
 /// Columns before the lanes: mark, number, time.
 const HEAD: usize = 1 + 5 + 1 + TIME + 2;
 /// Columns of the plain words.
-const PLAIN: usize = 100;
+pub(super) const PLAIN: usize = 100;
 
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

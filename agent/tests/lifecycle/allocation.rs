@@ -4,9 +4,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use endiod::detect::Detectors;
-use endiod::event::{Backend, Body, Cpu, Event, Nanos, Stamp};
+use endiod::detect::{Detectors, Rule};
+use endiod::event::{Backend, Body, Context, Cpu, Event, InodeAddr, IocbAddr, Nanos, Stamp, Task};
 use endiod::lifecycle::{Capacities, Lifecycle};
+use endiod::limits::DIRECT_IOS_ENDED_MAX;
 use endiod::sequence::{Sequences, Start};
 use endiod::witnesses::Witnesses;
 
@@ -49,6 +50,39 @@ fn nor_for_raw_tracepoints() {
     nothing_is_allocated(&Witnesses::all_by(Backend::RawTracepoint), |world, seed| {
         raw_tracepoints(&world.events, &mut Random(seed))
     });
+}
+
+/// More of them than are kept once they have ended, each with a completion too many.
+#[test]
+fn nor_for_direct_writes_and_evictions() {
+    let capacities = Capacities { io_ends: 8, bios: 8, direct_ios: 8, fsyncs: 8, evictions: 8 };
+    let mut lifecycle = Lifecycle::new(capacities);
+    let mut detectors = Detectors::new();
+    let before = ALLOCATIONS.with(Cell::get);
+    for round in 0..3 * DIRECT_IOS_ENDED_MAX as u64 {
+        let (iocb, inode) = (IocbAddr(0x1000 + 64 * round), InodeAddr(0x2000 + round));
+        let complete = Body::DirectIoCompleteBegin { iocb, bytes: 1, error: 0, flags: 0 };
+        for body in [
+            Body::DirectIoBegin { iocb, id: None, pos_bytes: 0, len_bytes: None },
+            complete,
+            Body::DirectIoCompleteEnd { iocb, ret: 1 },
+            Body::DirectIoReturn { iocb, ret: 1 },
+            complete,
+            Body::EvictionBegin { inode, id: None },
+            Body::EvictionEnd { inode },
+            Body::Tick { ordinal: round },
+        ] {
+            let task = Task { tid: 7, tgid: 7 };
+            let (at, context) = (Nanos(1_000 * round), Context::Task);
+            let stamp = Stamp { at, cpu: Some(Cpu(0)), lane: 0, seq: round, task, context };
+            let event = Event { stamp, body };
+            lifecycle.observe(&event, &mut |step| detectors.step(&step));
+            detectors.observe(&event, &mut |_| {});
+        }
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    let found = detectors.tally().confirmed[Rule::DirectIoOrder as usize];
+    assert_eq!(found, 3 * DIRECT_IOS_ENDED_MAX as u64);
 }
 
 fn nothing_is_allocated(witnesses: &Witnesses, view: impl Fn(&World, u64) -> Vec<Event>) {

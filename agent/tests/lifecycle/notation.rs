@@ -10,7 +10,8 @@
 //! (the default when bit 0 of the flag is set), `norange`, `handle`, `unpinned` (no bio is chained to it),
 //! `noimage`. An object is a letter and a
 //! number: `a1` is address 0x1000 × 1, of an io_end or a kiocb. A bio is `bio=<number>`, 0 by default,
-//! of `bytes=<count>`, 4096 by default. A birth without `inode=` cannot tell it, an fsync with
+//! of `bytes=<count>`, 4096 by default. `inode=` is an inode's number and its place, `ino=` another
+//! number. A birth without `inode=` cannot tell it, an fsync with
 //! `unranged` its range. A bio that ends `again` has lost its `bi_end_io`. A store to a flag comes from `ip=`,
 //! which `symbol` names, with the lock of the list held unless it is `unlocked`. Directives, without a time:
 //!
@@ -129,9 +130,10 @@ impl Args<'_> {
         Some(Seen { io_end: IoEndAddr(addr), image: (!self.has("noimage")).then_some(image) })
     }
 
-    /// The inode that `inode=` names.
+    /// The inode that `inode=` names, which is its place too, unless `ino=` does.
     fn inode(&self) -> Option<InodeId> {
-        Some(InodeId { ino: Ino(self.get("inode")?), dev: DevId(254 << 20 | 1) })
+        let ino = self.get("ino").or_else(|| self.get("inode"))?;
+        Some(InodeId { ino: Ino(ino), dev: DevId(254 << 20 | 1) })
     }
 
     fn phase(&self) -> Option<FsyncPhase> {

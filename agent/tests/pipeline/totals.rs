@@ -199,3 +199,25 @@ fn a_kind_of_a_later_version_is_counted_and_makes_its_epoch_lossy() {
     let series = "endiod_events_lost_total{reason=\"unknown_kind\",stage=\"decode\"}";
     assert_eq!(value(&scrape, series), 1.0);
 }
+
+/// Nobody looked between two streams, and a rule that is off has no row.
+#[test]
+fn a_rule_watches_from_tick_to_tick_of_a_stream() {
+    let begun = Stream::new(0).now_ns;
+    let ticks = |backend, seconds: [u64; 2]| {
+        let mut stream = Stream::by(backend, 0);
+        for second in seconds {
+            stream.now_ns = begun + second * 1_000_000_000;
+            stream.tick_at_now();
+        }
+        stream
+    };
+    let mut stream = ticks(Backend::Fentry, [1, 3]);
+    stream.records.extend(ticks(Backend::RawTracepoint, [100, 101]).records);
+    let (_, scrape) = summary(&stream);
+    let active = |rule| format!("endiod_detector_active_seconds_total{{rule=\"{rule}\"}}");
+    assert_eq!(value(&scrape, &active("release_twice")), 2.0);
+    assert_eq!(value(&scrape, &active("stuck")), 3.0);
+    stream = ticks(Backend::RawTracepoint, [1, 2]);
+    assert!(!summary(&stream).1.contains(&active("release_twice")));
+}

@@ -29,7 +29,10 @@ const IOCB_DIRECT: u32 = 1 << 17;
 #[fentry]
 fn ext4_file_write_iter(ctx: FEntryContext) -> i32 {
     let (iocb, from): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    let Some(flags) = read::<u32>(iocb, &KIOCB_KI_FLAGS) else { return 0 };
+    let Some(flags) = read::<u32>(iocb, &KIOCB_KI_FLAGS) else {
+        count_left_out(bound::OPEN_DIRECT_IOS);
+        return 0;
+    };
     if flags & IOCB_DIRECT == 0 {
         // An entry that a skipped return left behind must not be taken for this write's.
         if OPEN_DIRECT_IOS.get_ptr(tid()).is_some() {

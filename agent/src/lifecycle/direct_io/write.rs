@@ -33,10 +33,10 @@ impl DirectAct {
     /// Short name.
     pub fn label(self) -> &'static str {
         match self {
-            DirectAct::Begin => "direct_begin",
-            DirectAct::Complete => "direct_complete",
-            DirectAct::Completed => "direct_completed",
-            DirectAct::Return => "direct_return",
+            DirectAct::Begin => "begin",
+            DirectAct::Complete => "complete",
+            DirectAct::Completed => "completed",
+            DirectAct::Return => "return",
         }
     }
 
@@ -201,6 +201,15 @@ mod tests {
         let stamp =
             Stamp { at: Nanos(at), cpu: None, lane: 0, seq: 1, task, context: Context::Task };
         DirectWrite::begun(&stamp, IocbAddr(iocb), None)
+    }
+
+    #[test]
+    fn what_began_by_then_is_forgotten() {
+        let mut ended = Ended::default();
+        ended.keep(write(1, 5));
+        ended.keep(write(2, 6));
+        ended.forget_begun_by(Nanos(5));
+        assert!(ended.get(IocbAddr(1)).is_none() && ended.get(IocbAddr(2)).is_some());
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let guest = guest::ensure(workspace)?;
     let dir = workspace.store().join("debian");
     install(&dir, RECIPE, "Debian root of guests", |into| {
-        ensure!(is_root(), "only root can unpack a Debian root for guests");
+        ensure!(
+            is_root(),
+            "only root can unpack a Debian root for guests; once, as root: cargo xtask vm --root debian -- true"
+        );
         let tree = into.join("tree");
         let archive = Archive::open(workspace, Release::Bookworm)?;
         let debs = archive.download(&archive.closure(PACKAGES, false)?, &into.join("debs"))?;

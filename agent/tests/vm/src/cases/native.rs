@@ -23,7 +23,7 @@ pub(crate) fn conserved_by_raw_tracepoints(guest: &Guest, facts: &mut Facts) -> 
     let ended = loop_device(guest, "native_raw_tp", "raw_tp", facts)?;
     let serving = facts.get("back end").and_then(|it| it.as_str()).unwrap_or_default();
     // Watchpoints are beside whatever back end there is.
-    let alone = serving.split("; ").all(|by| ["raw_tp", "watchpoint"].contains(&by));
+    let alone = matches!(serving, "raw_tp" | "raw_tp; watchpoint");
     ensure!(alone, "not by raw tracepoints alone, but by {serving}: {}", ended.log);
     Ok(())
 }

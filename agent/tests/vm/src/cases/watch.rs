@@ -196,7 +196,7 @@ fn note(facts: &mut Facts, summary: &Summary) -> Result<Watched> {
 
 /// How many crimes were caught; every finding is of one of them, and names who did it.
 fn caught(committed: &[Committed], summary: &Summary, key: AddressKey) -> Result<u64> {
-    let hash = |io_end: u64| format!("{:016x}", key.hash(IoEndAddr(io_end)));
+    let hash = |io_end: u64| format!("{:016x}", key.hash_of(io_end));
     let mut caught = 0;
     for finding in &summary.findings {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

@@ -8,7 +8,6 @@
 use std::{fs, mem, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use endiod::event::IoEndAddr;
 use serde_json::{Value, json};
 
 use super::{PARAMETERS, Row, STUCK_AFTER_S, arm, kernel_log::KernelLog, key, set, stress};
@@ -63,7 +62,7 @@ pub(crate) fn told_and_on_disk(guest: &Guest, facts: &mut Facts) -> Result<()> {
     drop(agent);
     let key = key(&findings::slice(Path::new(FINDINGS))?)?;
     for (told_by, io_end, finding) in told {
-        let hash = format!("{:016x}@", key.hash(IoEndAddr(io_end)));
+        let hash = format!("{:016x}@", key.hash_of(io_end));
         let object = finding["object"].as_str().context("a finding has an object")?;
         // Another that waits for the same worker may be told in its place.
         let is_of_it = *told_by == STUCK || object.starts_with(&hash);

@@ -8,7 +8,7 @@
 //! birth of the finding's object must not be after the crime.
 
 use anyhow::{Context as _, Result};
-use endiod::{event::IoEndAddr, finding::AddressKey};
+use endiod::finding::AddressKey;
 use serde_json::Value;
 
 use super::kernel_log::Committed;
@@ -36,7 +36,7 @@ impl Joined {
 
 pub(super) fn join(crimes: &[Committed], findings: &[Value], key: AddressKey) -> Result<Joined> {
     let hashes: Vec<String> =
-        crimes.iter().map(|crime| format!("{:016x}", key.hash(IoEndAddr(crime.object)))).collect();
+        crimes.iter().map(|crime| format!("{:016x}", key.hash_of(crime.object))).collect();
     let mut fates: Vec<Fate> =
         crimes.iter().map(|crime| Fate { crime: crime.crime.clone(), rules: Vec::new() }).collect();
     let mut of_no_crime = Vec::new();
