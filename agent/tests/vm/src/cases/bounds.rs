@@ -23,6 +23,9 @@ const CALLS: &str = "4";
 /// Fewer than the heavy load has io_ends alive, and more than the light one needs: where interrupts nest, a
 /// skipped free leaves its entry too.
 const LIVES: &str = "8";
+/// Before 5.12 a free is told after the memory is free, and the next birth there may be told first: of the
+/// thousand lives of the light load some are not whole for that.
+const OVERTAKEN_MAX: f64 = 10.0;
 /// One writer that waits for each write: it is in one call at a time, and has two io_ends at most.
 const LIGHT: [&str; 8] = ["--buffered", "-t", "1", "-s", "2", "-S", "-o", "2"];
 
@@ -95,7 +98,8 @@ pub(crate) fn live_io_ends(guest: &Guest, facts: &mut Facts) -> Result<()> {
     stress("lives2", &LIGHT)?;
     sync();
     facts.insert("in flight".into(), full.in_flight.into());
-    let summary = recovers(guest, agent, "lives", full, full.in_flight, facts)?;
+    let overtaken = if guest.kernel.starts_with("5.10") { OVERTAKEN_MAX } else { 0.0 };
+    let summary = recovers(guest, agent, "lives", full, full.in_flight + overtaken, facts)?;
     check_live(&summary, full)?;
     let counted = left_out(&summary, ProgramBound::LiveIoEnds, facts)?;
     let io_ends = &summary.io_ends;

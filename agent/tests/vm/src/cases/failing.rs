@@ -42,6 +42,14 @@ const CONVERT_WHAT_FAILED: [&str; 4] = ["5.10", "6.1", "6.1-modular", "6.12"];
 /// The rule that says so.
 const CONVERTED: &str = "convert_after_failed_write";
 
+/// Where the core of 5.5 to 7.3 has a run with what the kernel does.
+pub(crate) fn only_where_the_core_has_a_run(kernel: &str) -> Option<&'static str> {
+    (kernel == "6.12").then_some(
+        "6.12 sets FAILED and converts all the same where the submitter puts the last reference: the cores \
+         diverge with each, which blocks_of_a_failed_write_are_bared... counts",
+    )
+}
+
 /// Writes, syncs and fails for a while under a recorder.
 pub(crate) fn followed(guest: &Guest, facts: &mut Facts) -> Result<()> {
     let device = device()?;
