@@ -34,13 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CLOCKS_APART_S: f64 = 1.0;
 
 /// The disk of the guest's ext4, by the agent's word on it and by node_exporter's, both as they are by
-/// default.
-const DISK_JOIN: &str = r#"label_replace(endiod_device_info, "host", "$1", "instance", "(.+):[0-9]+")
-    * on (host, disk) group_left () label_replace(label_replace(node_disk_writes_completed_total,
+/// default; of the last minute, for not each scrape of a busy guest comes in time.
+const DISK_JOIN: &str = r#"label_replace(last_over_time(endiod_device_info[1m]), "host", "$1", "instance", "(.+):[0-9]+")
+    * on (host, disk) group_left () label_replace(label_replace(last_over_time(node_disk_writes_completed_total[1m]),
         "host", "$1", "instance", "(.+):[0-9]+"), "disk", "$1", "device", "(.+)")"#;
 /// The same as the rules record it.
-const RECORDED_JOIN: &str = "instance_disk:endiod_device:info
-    * on (host, disk) group_left () host_disk:node_disk_writes_completed:rate10m";
+const RECORDED_JOIN: &str = "last_over_time(instance_disk:endiod_device:info[1m])
+    * on (host, disk) group_left () last_over_time(host_disk:node_disk_writes_completed:rate10m[1m])";
 
 /// Everything that a dashboard, a rule or an alert promises, by the real programs.
 pub(crate) fn as_a_fleet_does(guest: &Guest, facts: &mut Facts) -> Result<()> {
