@@ -154,6 +154,15 @@ pub(crate) fn inode_id(inode: u64) -> Option<(u64, u32)> {
     Some((ino, dev))
 }
 
+/// The same as records have it: number, device, and [`valid::INODE`] if they could be read.
+#[inline(always)]
+pub(crate) fn told_inode(inode: u64) -> (u64, u32, u32) {
+    match inode_id(inode) {
+        Some((ino, dev)) => (ino, dev, valid::INODE),
+        None => (0, 0, 0),
+    }
+}
+
 /// `container_of(work, struct ext4_inode_info, i_rsv_conversion_work)->vfs_inode`, the address. Where that
 /// is not described it is `None` until it was learned (`probes/worker.rs`).
 #[inline(always)]

@@ -17,7 +17,7 @@ use crate::{
     emit::{count_left_out, emit},
     kernel::{
         FILE_F_INODE, INODE_I_DIO_COUNT, IOV_ITER_COUNT, KIOCB_KI_FILP, KIOCB_KI_FLAGS,
-        KIOCB_KI_POS, inode_id, read, tid,
+        KIOCB_KI_POS, read, tid, told_inode,
     },
     maps::OPEN_DIRECT_IOS,
 };
@@ -52,17 +52,13 @@ fn ext4_file_write_iter(ctx: FEntryContext) -> i32 {
 fn begin(record: &mut DirectIoBegin, iocb: u64, from: u64) {
     let file = read::<u64>(iocb, &KIOCB_KI_FILP).unwrap_or(0);
     let inode = read::<u64>(file, &FILE_F_INODE).unwrap_or(0);
-    let id = inode_id(inode);
-    let (ino, dev) = id.unwrap_or((0, 0));
     let bytes = read::<u64>(from, &IOV_ITER_COUNT);
     let pos = read::<i64>(iocb, &KIOCB_KI_POS);
     record.iocb = iocb;
     record.inode = inode;
-    record.ino = ino;
+    (record.ino, record.dev, record.valid) = told_inode(inode);
     record.pos = pos.unwrap_or(0);
     record.bytes = bytes.unwrap_or(0);
-    record.dev = dev;
-    record.valid = if id.is_some() { valid::INODE } else { 0 };
     if bytes.is_some() && pos.is_some() {
         record.valid |= valid::KIOCB;
     }

@@ -19,7 +19,7 @@ use endiod_wire::wire::{
 
 use crate::{
     emit::{count_left_out, emit},
-    kernel::{FILE_F_INODE, FLUSH_ARGS, inode_id, read, tid},
+    kernel::{FILE_F_INODE, FLUSH_ARGS, read, tid, told_inode},
     maps::OPEN_FSYNCS,
 };
 
@@ -53,15 +53,11 @@ fn follow_phases(file: u64) -> bool {
 #[inline(always)]
 fn begin(record: &mut FsyncBegin, file: u64, datasync: u32) {
     let inode = read::<u64>(file, &FILE_F_INODE).unwrap_or(0);
-    let id = inode_id(inode);
-    let (ino, dev) = id.unwrap_or((0, 0));
     record.inode = inode;
-    record.ino = ino;
+    (record.ino, record.dev, record.valid) = told_inode(inode);
     record.start = 0;
     record.end = 0;
-    record.dev = dev;
     record.datasync = datasync;
-    record.valid = if id.is_some() { valid::INODE } else { 0 };
     record.phases_followed = 0;
 }
 

@@ -14,12 +14,12 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use endiod_wire::wire::{EvictionBegin, EvictionEnd, InodeDestroy, bound, valid};
+use endiod_wire::wire::{EvictionBegin, EvictionEnd, InodeDestroy, bound};
 
 use crate::{
     emit::{count_left_out, emit},
     kernel::{
-        EXT4_INODE_RSV_WORK, EXT4_INODE_VFS_INODE, INODE_NRPAGES, WORK_DATA, inode_id, read, tid,
+        EXT4_INODE_RSV_WORK, EXT4_INODE_VFS_INODE, INODE_NRPAGES, WORK_DATA, read, tid, told_inode,
     },
     maps::{OPEN_FSYNCS, evicting},
 };
@@ -37,12 +37,8 @@ fn ext4_evict_inode(ctx: FEntryContext) -> i32 {
         return 0;
     }
     emit(|record: &mut EvictionBegin| {
-        let id = inode_id(inode);
-        let (ino, dev) = id.unwrap_or((0, 0));
         record.inode = inode;
-        record.ino = ino;
-        record.dev = dev;
-        record.valid = if id.is_some() { valid::INODE } else { 0 };
+        (record.ino, record.dev, record.valid) = told_inode(inode);
     });
     0
 }
@@ -72,12 +68,8 @@ fn ext4_destroy_inode(ctx: FEntryContext) -> i32 {
         return 0;
     }
     emit(|record: &mut InodeDestroy| {
-        let id = inode_id(inode);
-        let (ino, dev) = id.unwrap_or((0, 0));
         record.inode = inode;
-        record.ino = ino;
-        record.dev = dev;
-        record.valid = if id.is_some() { valid::INODE } else { 0 };
+        (record.ino, record.dev, record.valid) = told_inode(inode);
     });
     0
 }
