@@ -229,7 +229,11 @@ impl Host {
             let next = begins.get(begins.partition_point(|it| *it <= begin)).copied();
             next.filter(|next| next - begin <= FUNCTION_LEN_MAX)
         };
-        Ok(found.into_iter().map(|it| (end(it.address), it)).map(|(end, it)| (it, end)).collect())
+        let with_end = |it: CodeSymbol| {
+            let end = end(it.address);
+            (it, end)
+        };
+        Ok(found.into_iter().map(with_end).collect())
     }
 
     /// The symbol whose code an instruction is in, how far behind its begin, and its module.

@@ -268,10 +268,7 @@ pub(super) fn totals(
         let unreadable = || TotalsError::Misses { program: probe.program };
         let info = fdinfo(program).unwrap_or_default();
         let before_program = match probe.hook {
-            Hook::Kprobe => match kprobes.missed(probe.program) {
-                Some(missed) => Some(missed.map_err(|_| unreadable())?),
-                None => None,
-            },
+            Hook::Kprobe => kprobes.missed(probe.program).transpose().map_err(|_| unreadable())?,
             Hook::Entry | Hook::Exit | Hook::Tracepoint | Hook::Watchpoint => Some(0),
         };
         let of_program = number(&info, "recursion_misses:");

@@ -1,7 +1,8 @@
 //! What Grafana's own schema of dashboards is read with: its TypeScript declarations, and the compiler
-//! that judges by them; and declarations made from the types of the Prometheus operator. All are npm packages, and npm needs a node: that of a Python wheel, which runs
-//! with any C library since 2018 (Debian's looks for parts of itself in /usr). The compiler is one static
-//! program; once it is there, node is not needed any more.
+//! that judges by them; and declarations made from the types of the Prometheus operator. All are npm
+//! packages, and npm needs a node: that of a Python wheel, which runs with any C library since 2018
+//! (Debian's looks for parts of itself in /usr). The compiler is one static program; once it is there, node
+//! is not needed any more.
 
 use std::{fs, path::PathBuf, process::Command};
 
