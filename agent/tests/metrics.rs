@@ -19,7 +19,7 @@ use endiod::http::{self, CONNECTIONS_MAX, Endpoint, Heartbeat, REQUEST_BYTES_MAX
 use endiod::metrics::table::{Type, Unit, Values};
 use endiod::metrics::{
     Build, DeviceMetrics, IoEndPhase, Kernel, METRICS, Metrics, Names, RingUse, Scope, TableUse,
-    reference,
+    WatchpointsUse, reference,
 };
 
 const NAMES: Names = Names {
@@ -140,6 +140,14 @@ fn script(metrics: &Metrics) {
     metrics.swept("open_fsyncs", 2);
     metrics.set_ring(RingUse { used_bytes: 4096, size_bytes: 1 << 20 });
     metrics.set_table("io_ends", TableUse { entries: 1, max_entries: 65536 });
+    metrics.watchpoints(&WatchpointsUse {
+        slots: 3,
+        coverage: Some(0.25),
+        armed: Nanos(1_500_000_000),
+        interrupts: 9,
+        late: 2,
+        hits: [5, 1, 2, 0],
+    });
 }
 
 fn io_ends(metrics: &Metrics, device: &DeviceMetrics) {
