@@ -12,7 +12,8 @@ use endiod::{
 };
 
 use crate::cmd::{
-    config::InForce, explain::ExplainArgs, export::ExportArgs, extras::ExtrasArgs, keep::KeepArgs,
+    config::InForce, explain::ExplainArgs, export::ExportArgs, extras::ExtrasArgs,
+    helper::HelperArgs, keep::KeepArgs,
     record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs,
     verify::VerifyArgs,
 };
@@ -65,6 +66,9 @@ pub(crate) enum Verb {
     /// Writes what a package ships beside the program: default configuration, man pages, completions
     #[command(hide = true)]
     Extras(ExtrasArgs),
+    /// The process that `run` leaves its privileges to
+    #[command(hide = true)]
+    Helper(HelperArgs),
 }
 
 /// How a result is written.
@@ -218,6 +222,10 @@ pub(crate) struct WatchArgs {
     /// Back ends.
     #[command(flatten)]
     backend: BackendArgs,
+    /// Whether programs may be attached and taken away while the agent runs, as a module ext4 comes and goes;
+    /// off: at the start or never, so the module stays in use, and no privilege to attach is kept
+    #[arg(long, env = "ENDIOD_LATE_ATTACH", value_enum, default_value_t = Part::Auto)]
+    late_attach: Part,
     /// What is watched: for fixtures, `replica` is the module of `cargo xtask fixtures`, loaded before
     #[arg(long, value_enum, default_value_t = SubjectChoice::Ext4, hide = true)]
     subject: SubjectChoice,
@@ -236,6 +244,10 @@ impl WatchArgs {
     pub(crate) fn sizes(&self) -> Sizes {
         let WatchArgs { ring_bytes, program_entries_max, .. } = *self;
         Sizes { ring_bytes, entries_max: program_entries_max }
+    }
+
+    pub(crate) fn attaches_late(&self) -> bool {
+        self.late_attach == Part::Auto
     }
 
     pub(crate) fn choice(&self) -> Choice {

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod extras;
+pub(crate) mod helper;
 pub(crate) mod keep;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -7,11 +7,15 @@ mod bound;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use bound::{LeftOut, ProgramBound};
 pub use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IoEndImage};
 
 /// A moment, CLOCK_MONOTONIC nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Nanos(pub u64);
 
 impl Nanos {
@@ -30,7 +34,9 @@ impl Nanos {
 macro_rules! ids {
     ($( $(#[$doc:meta])* $name:ident($inner:ty) ),* $(,)?) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub struct $name(pub $inner);
     )* };
 }
@@ -143,7 +149,7 @@ impl FsyncPhase {
 }
 
 /// A back end of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
     /// fentry or fexit.
     Fentry,
@@ -391,7 +397,7 @@ pub enum Body {
 }
 
 /// What the watchpoints of a stream did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchTotals {
     /// Stores that a watchpoint saw.
     pub hits: u64,

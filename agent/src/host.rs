@@ -4,43 +4,22 @@
 //! `Option`: "could not tell" differs from "no".
 
 mod ext4;
+mod kallsyms;
 mod preemption;
 
 use std::{
     fs, io,
-    io::BufRead as _,
     path::{Path, PathBuf},
 };
 
 pub use ext4::Ext4;
+pub use kallsyms::{CodeSymbol, Kallsyms};
 pub use preemption::Preemption;
 
 /// CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF (include/uapi/linux/capability.h; the last two from 5.8).
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
-
-/// Longest function that is believed, bytes: what is longer is a gap in the list of symbols.
-const FUNCTION_LEN_MAX: u64 = 1 << 16;
-
-/// A symbol of the kernel's code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodeSymbol {
-    /// Where it begins.
-    pub address: u64,
-    /// Its name.
-    pub name: String,
-    /// The module that it is of; `None`: the kernel itself.
-    pub module: Option<String>,
-}
-
-impl CodeSymbol {
-    /// `[module]` as kallsyms has it.
-    fn new(address: u64, name: &str, module: Option<&str>) -> Self {
-        let module = module.map(|it| it.trim_matches(['[', ']']).to_owned());
-        CodeSymbol { address, name: name.to_owned(), module }
-    }
-}
 
 /// A host's `/proc` and `/sys`.
 #[derive(Clone, Debug)]
@@ -208,66 +187,12 @@ impl Host {
         }
     }
 
-    /// The kernel symbols that `wanted` names and that are not hidden (shown as 0), each with its end: the next
-    /// one's begin, wherever that is listed; `None` where that is further than any function is long.
+    /// `/proc/kallsyms`, for who will ask it again.
     ///
     /// # Errors
-    /// `/proc/kallsyms` cannot be read.
-    pub fn symbols(
-        &self,
-        wanted: impl Fn(&str) -> bool,
-    ) -> io::Result<Vec<(CodeSymbol, Option<u64>)>> {
-        let (mut begins, mut found) = (Vec::new(), Vec::new());
-        self.each_line_of_symbols(|address, name, module| {
-            begins.push(address);
-            if address != 0 && wanted(name) {
-                found.push(CodeSymbol::new(address, name, module));
-            }
-        })?;
-        begins.sort_unstable();
-        let end = |begin: u64| {
-            let next = begins.get(begins.partition_point(|it| *it <= begin)).copied();
-            next.filter(|next| next - begin <= FUNCTION_LEN_MAX)
-        };
-        let with_end = |it: CodeSymbol| {
-            let end = end(it.address);
-            (it, end)
-        };
-        Ok(found.into_iter().map(with_end).collect())
-    }
-
-    /// The symbol whose code an instruction is in, how far behind its begin, and its module.
-    ///
-    /// # Errors
-    /// `/proc/kallsyms` cannot be read.
-    pub fn symbol_at(&self, instruction: u64) -> io::Result<Option<CodeSymbol>> {
-        let mut nearest: Option<CodeSymbol> = None;
-        self.each_line_of_symbols(|address, name, module| {
-            let begun = address != 0 && address <= instruction;
-            if begun && nearest.as_ref().is_none_or(|it| it.address < address) {
-                nearest = Some(CodeSymbol::new(address, name, module));
-            }
-        })?;
-        Ok(nearest.filter(|it| instruction - it.address <= FUNCTION_LEN_MAX))
-    }
-
-    fn each_line_of_symbols(
-        &self,
-        mut take: impl FnMut(u64, &str, Option<&str>),
-    ) -> io::Result<()> {
-        let file = fs::File::open(self.root.join("proc/kallsyms"))?;
-        let mut reader = io::BufReader::with_capacity(1 << 16, file);
-        let mut line = String::new();
-        while reader.read_line(&mut line)? > 0 {
-            let mut words = line.split_ascii_whitespace();
-            if let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
-                && let Ok(address) = u64::from_str_radix(address, 16)
-            {
-                take(address, name, words.next());
-            }
-            line.clear();
-        }
-        Ok(())
+    /// It cannot be opened.
+    pub fn kallsyms(&self) -> io::Result<Kallsyms> {
+        fs::File::open(self.root.join("proc/kallsyms")).map(Kallsyms::from)
     }
 
     /// The root that all paths are under.
@@ -291,21 +216,6 @@ mod tests {
         assert_eq!(parse_version("5.14.0-503.el9.x86_64"), Some((5, 14)));
         assert_eq!(parse_version("7.3-rc4"), Some((7, 3)));
         assert_eq!(parse_version("linux"), None);
-    }
-
-    #[test]
-    fn a_symbol_ends_where_the_next_one_begins_in_whatever_order_they_are_listed() {
-        let dir = std::env::temp_dir().join(format!("endiod-kallsyms-{}", std::process::id()));
-        fs::create_dir_all(dir.join("proc")).unwrap();
-        let list = "ffffffff81000400 t far\nffffffff81000100 T one\nffffffff81000180 t next\n\
-                    ffffffffc0000000 t mod [ext4]\n0000000000000000 t hidden\n";
-        fs::write(dir.join("proc/kallsyms"), list).unwrap();
-        let host = Host::at(&dir);
-        let found = host.symbols(|name| ["one", "mod", "hidden"].contains(&name)).unwrap();
-        let one = CodeSymbol::new(0xffff_ffff_8100_0100, "one", None);
-        let module = CodeSymbol::new(0xffff_ffff_c000_0000, "mod", Some("[ext4]"));
-        assert_eq!(found, [(one, Some(0xffff_ffff_8100_0180)), (module, None)]);
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

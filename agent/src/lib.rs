@@ -62,6 +62,7 @@ pub mod metrics;
 pub mod octaves;
 pub mod oracle;
 pub mod pipeline;
+pub mod privileges;
 pub mod probes;
 pub mod recorder;
 pub mod report;

@@ -31,6 +31,7 @@ fn work(cli: cli::Cli) -> Result<ExitCode> {
         cli::Verb::Explain(args) => cmd::explain::run(&args),
         cli::Verb::Export(args) => cmd::export::run(&args),
         cli::Verb::Extras(args) => cmd::extras::run(&args),
+        cli::Verb::Helper(args) => cmd::helper::run(&args),
         cli::Verb::Simulate(args) => cmd::simulate::run(&args),
         cli::Verb::Verify(args) => cmd::verify::run(&args),
         cli::Verb::Stress(args) => cmd::stress::run(&args),

@@ -28,11 +28,11 @@ fn facts() -> Facts {
         PROBES.iter().map(|probe| probe.function).filter(|name| !absent.contains(name)).collect();
     let verdict = |probe: &Probe| match (probe.presence, probe.hook.backend(), probe.witness) {
         (Presence::Some(on), _, _) if absent.contains(&probe.function) => {
-            Verdict::Absent(Absence::NotHere(on))
+            Verdict::Absent(Absence::NotHere(on.into()))
         }
         (_, Backend::Fentry | Backend::Watchpoint, _) => Verdict::Attached,
         (_, _, Witness::BioDone | Witness::WorkQueued) => {
-            Verdict::Absent(Absence::NotNeeded("fentry sees it"))
+            Verdict::Absent(Absence::NotNeeded("fentry sees it".into()))
         }
         _ => Verdict::Absent(Absence::Served { by: Backend::Fentry, refused: None }),
     };
@@ -144,7 +144,7 @@ fn a_back_end_that_was_not_asked_for_does_not_meet_full() {
     let Attempt::Tried(tried) = &mut facts.attempt else { unreachable!("it was tried") };
     for verdict in &mut tried.verdicts {
         if !matches!(verdict, Verdict::Attached) {
-            *verdict = Verdict::Absent(Absence::NotAsked("--backend raw_tp"));
+            *verdict = Verdict::Absent(Absence::NotAsked("--backend raw_tp".into()));
         }
     }
     let report = examine(&facts);
@@ -170,10 +170,10 @@ fn undescribed() -> Facts {
         *verdict = match (&*verdict, server(probe)) {
             (Verdict::Absent(Absence::NotHere(_)), _) => continue,
             _ if probe.program == "kprobe_ext4_end_io_end" => {
-                Verdict::Absent(Absence::NotHere("a function of its own from 6.15"))
+                Verdict::Absent(Absence::NotHere("a function of its own from 6.15".into()))
             }
             _ if probe.program == "kprobe_ext4_end_bio" => {
-                Verdict::Absent(Absence::NotNeeded("the device is seen to be done with every bio"))
+                Verdict::Absent(Absence::NotNeeded("the device is seen to be done with every bio".into()))
             }
             (_, Some(by)) if by == backend => Verdict::Attached,
             (_, Some(by)) if backend != Backend::Fentry => {

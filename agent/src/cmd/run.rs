@@ -3,7 +3,7 @@
 //! The scrape is served by tasks of its own and never makes the one that watches wait. stdout is the
 //! last summary, stderr the log.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use endiod::{
@@ -12,11 +12,14 @@ use endiod::{
     http::{self, Endpoint, Heartbeat, Timeouts},
     metrics::Metrics,
     pipeline::names,
+    privileges,
+    source::kernel::Helper,
 };
 use tokio::sync::oneshot;
 
 use super::{
     config::{self, Reload},
+    helper,
     keep::Keeper,
     print,
     watch::{Setup, Signals, Watch, block_on},
@@ -31,15 +34,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if args.check_config {
         return Ok(config::print_checked(&args.in_force));
     }
-    block_on(daemon(args))
-}
-
-async fn daemon(args: &RunArgs) -> Result<ExitCode> {
-    // First what can fail for reasons of the caller, then the kernel. From here on a signal is a
-    // request to stop in order, even one that comes before everything is attached.
-    let mut signals = Signals::new()?;
+    // First what can fail for reasons of the caller, then the kernel. All that takes privileges is begun before the
+    // first thread is, and whoever has the network has none of them.
     let listener = http::bind(args.listen)?;
     let host = Host::default();
+    let helper = helper::start(&args.watch)?;
+    privileges::confine_daemon(helper::kept_by_daemon(&host))?;
+    block_on(daemon(args, listener, host, helper))
+}
+
+async fn daemon(
+    args: &RunArgs,
+    listener: TcpListener,
+    host: Host,
+    helper: Helper,
+) -> Result<ExitCode> {
+    // From here on a signal is a request to stop in order, even one that comes before everything is attached.
+    let mut signals = Signals::new()?;
     let metrics = Metrics::new(names())?;
     metrics.watch_process(host.root())?;
     let mut setup = Setup::new(&args.watch, host, metrics, Heartbeat::new(SILENCE_MAX));
@@ -50,6 +61,7 @@ async fn daemon(args: &RunArgs) -> Result<ExitCode> {
             let _ = stopped.await;
         }));
     let keeper = Keeper::open(&args.watch.keep)?;
+    setup.helper = Some(helper);
     setup.reload = args.config.is_some().then(|| Reload::of(args));
     if setup.reload.is_some() {
         setup.metrics.reloaded(clock::since_epoch());

@@ -144,11 +144,11 @@ impl Watch {
     ) -> Result<Watch> {
         let Setup { io_ends_max, stuck_after, .. } = setup;
         let opening = Opening { hash_key: random_key()?, io_ends_max, stuck_after };
-        kernel::check(&setup.host)?;
+        setup.check()?;
         let mut presence = Presence::default();
         let waiting = Waiting::new(&setup.host).context("cannot read /proc and /sys")?;
         let source = match presence.look(setup.presence()) {
-            Turn::Attach => Source::Kernel(Box::new(setup.open()?)),
+            Turn::Attach => Source::Kernel(Box::new(setup.opener()()?)),
             Turn::Stay | Turn::Detach => Source::Waiting(waiting.clone()),
         };
         let tape = tape()?;
@@ -301,7 +301,7 @@ impl Watch {
                     None => return Ok("SIGHUP"),
                 },
                 _ = ticks.tick() => {
-                    self.tick();
+                    self.tick()?;
                     // Its drain is bounded as well, and nobody wakes us for what it left.
                     more = true;
                 }
@@ -327,12 +327,14 @@ impl Watch {
         source.drain(&mut |record| takers.take(record))
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Result<()> {
         self.look();
         self.refresh_devices();
         let Watch { source, takers, .. } = self;
-        if let Err(error) = source.tick(&mut |record| takers.take(record)) {
-            log::error!("{error}: no verdict is confirmed until it can be");
+        match source.tick(&mut |record| takers.take(record)) {
+            Err(error) if error.is_final() => return Err(error.into()),
+            Err(error) => log::error!("{error}: no verdict is confirmed until it can be"),
+            Ok(()) => {}
         }
         self.name_tasks();
         self.takers.tell_findings();
@@ -341,6 +343,7 @@ impl Watch {
         }
         self.measure();
         service::alive();
+        Ok(())
     }
 
     /// Names the tasks of what was found, or recorded, since the last TICK.

@@ -121,7 +121,7 @@ pub fn gather(host: &Host, attach: Option<Choice>) -> Result<Facts, DoctorError>
     }
     let upstream =
         upstream.refined(host.version_text().as_deref(), host.version_signature().as_deref());
-    let symbols = Symbols::read(host).unwrap_or_default();
+    let symbols = host.kallsyms().and_then(|list| Symbols::read(&list)).unwrap_or_default();
     let types = types(host, attach, &symbols);
     Ok(Facts {
         release,

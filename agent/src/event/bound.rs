@@ -3,6 +3,8 @@
 //! What is beyond one is left out by the program and counted; PROGRAM_LOSS tells the totals. This
 //! module must never say what that means for a verdict.
 
+use serde::{Deserialize, Serialize};
+
 use endiod_wire::wire::{BOUNDS, bound};
 
 /// One bound, by its index on the wire; [`bound`] says what is left out beyond it.
@@ -44,7 +46,7 @@ impl ProgramBound {
 }
 
 /// Totals by [`ProgramBound`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut(pub [u64; BOUNDS]);
 
 impl LeftOut {

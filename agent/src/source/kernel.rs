@@ -1,4 +1,4 @@
-//! The kernel as a source: loads the programs, attaches them by the `PROBES` table, drains the ring.
+//! The kernel as a source: has the programs loaded and attached (`holder`), and drains the ring.
 //!
 //! Only this module and those below it import aya. It must never look into a record: it moves bytes
 //! and adds the agent's own records (`own`) for what only the attaching side knows.
@@ -7,6 +7,8 @@
 //! open ──► announce (HOST, CONFIG, SYMBOL, ATTACH) ──► drain … tick (totals, TICK) … ──► close
 //!                                                      totals: LOSS, PROGRAM_LOSS, MISSES
 //! ```
+//!
+//! What takes privileges may be in a process of its own: then this one needs none.
 
 mod attach;
 pub mod btf;
@@ -15,6 +17,8 @@ mod code;
 mod counters;
 mod dry_run;
 mod error;
+mod helper;
+mod holder;
 mod kprobes;
 mod module;
 mod object;
@@ -28,24 +32,24 @@ mod watch;
 
 use std::{collections::BTreeMap, io, os::fd::AsRawFd, thread, time::Duration};
 
-use aya::{Ebpf, EbpfLoader, maps::RingBuf};
-use endiod_wire::wire::{self, backend, config_key};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    task::AbortHandle,
-};
+use aya::maps::{Map, MapData, RingBuf};
+use endiod_wire::wire::{backend, config_key};
+use serde::{Deserialize, Serialize};
+use tokio::io::{Interest, unix::AsyncFd};
 
 pub use attach::{GUARDED_FROM, KPROBE_MISSES_FROM, any_sees, refusal_hint};
 pub use choice::{Absence, Choice, Verdict, brief, lost, serving};
-pub use counters::Swept;
+pub use counters::{Swept, raise_limits};
 pub use dry_run::{DryRun, dry_run};
 use error::io_error;
 pub use error::{KernelError, TotalsError};
+pub use helper::{Helper, HelperError, Wanted, serve};
+use holder::{Holder, Opened, Told, Totals};
 pub use module::ModuleError;
 pub use object::{FETCH_AND_ADD_FROM, for_kernel as object};
 pub use offsets::{OffsetsError, Symbols};
 pub use subject::Subject;
-use types::{Ext4Types, Types};
+use types::Types;
 pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
 use crate::{
@@ -65,7 +69,7 @@ const RING_HEADER_LEN: usize = 8;
 const CLOSING_DRAIN_DELAY: Duration = Duration::from_millis(5);
 
 /// Sizes of what the programs hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Of the ring, bytes.
     pub ring_bytes: u32,
@@ -73,90 +77,86 @@ pub struct Sizes {
     pub entries_max: u32,
 }
 
+/// Who holds what takes privileges.
+enum Held {
+    /// This process.
+    Here(Box<Holder>),
+    /// Another one, which lets go when this is dropped.
+    Apart(helper::Attachment),
+}
+
+impl Held {
+    fn totals(&mut self) -> Result<Totals, TotalsError> {
+        match self {
+            Held::Here(holder) => holder.totals(),
+            Held::Apart(attachment) => attachment.totals(),
+        }
+    }
+
+    fn detach(&mut self) -> Vec<ProbeId> {
+        match self {
+            Held::Here(holder) => holder.detach(),
+            Held::Apart(attachment) => attachment.detach(),
+        }
+    }
+}
+
 /// The kernel, being watched.
 pub struct KernelSource {
-    ebpf: Ebpf,
-    modules: module::ModuleProbes,
-    kprobes: kprobes::Kprobes,
-    watchpoints: watch::Watchpoints,
+    held: Held,
+    told: Told,
     code: code::Code,
-    _log: Option<LogReader>,
-    ring: AsyncFd<RingBuf<aya::maps::MapData>>,
-    counters: counters::Counters,
+    ring: AsyncFd<RingBuf<MapData>>,
     own: OwnRecords,
-    verdicts: Vec<Verdict>,
     release: String,
     cpus: u32,
-    ext4_types: Ext4Types,
-    end_bio: u64,
     subject: Subject,
-    version: (u32, u32),
     ring_bytes: u32,
     /// Most bytes that one drain found since the last tick.
     used_bytes_max: usize,
-    /// The total, and how much of it was asked for; `None` where nothing sweeps.
-    swept: Option<[Swept; 2]>,
+    /// The total, and how much of it was asked for.
+    swept: [Swept; 2],
     /// Runs of the programs: the totals, and what was taken of them.
     runs: BTreeMap<ProbeId, [attach::Runs; 2]>,
 }
 
 impl KernelSource {
-    /// Loads and attaches everything that this kernel takes; needs a tokio runtime.
+    /// Loads and attaches everything that this kernel takes; needs a tokio runtime, and privileges.
     ///
     /// # Errors
     /// Why nothing can be watched here, with the fix where we know it.
     pub fn open(host: &Host, sizes: Sizes, choice: Choice) -> Result<Self, KernelError> {
-        let release = host.release().map_err(|source| io_error("the kernel release", source))?;
-        let object = permitted_object(host)?;
-        let Choice { subject, .. } = choice;
-        let (btf_bytes, module_bytes) = (read_btf(host)?, host.module_btf(subject.module()));
-        let vmlinux = btf::Btf::parse(&btf_bytes)?;
-        let types = Types::new(&vmlinux, module_bytes.as_deref(), subject)?;
-        let ext4_types = types.of_ext4(host)?;
-        let symbols = Symbols::read(host).map_err(|source| io_error("/proc/kallsyms", source))?;
-        let version = host.version().map_err(|source| io_error("the kernel release", source))?;
-        let constants = offsets::find(types.all(), subject, ext4_types, &symbols, version)?;
-        let code = code::Code::new(host, symbols.writers());
-        counters::raise_memlock_limit();
-        let mut ebpf = load(object, &constants, sizes, choice.watchpoints)?;
-        let mut modules = module::ModuleProbes::new(object, &ebpf, &types)?;
-        let mut kprobes = kprobes::Kprobes::new(version);
-        let log = start_log(&mut ebpf);
-        let mut watchpoints =
-            watch::Watchpoints::new(host, choice.watchpoints, constants.end_bio());
-        let mut attacher = attach::Attacher::new(
-            &mut ebpf,
-            &mut modules,
-            &mut kprobes,
-            &mut watchpoints,
-            &types,
-            &constants,
-        );
-        let verdicts = attacher.attach_all(choice);
-        attach::refuse_if_none(&verdicts, host)?;
-        let swept = sweeper::attach(&mut ebpf).then(Default::default);
-        let ring = take_map(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+        let (holder, opened) = Holder::open(host, sizes, choice)?;
+        KernelSource::new(host, Wanted { sizes, choice }, Held::Here(Box::new(holder)), opened)
+    }
+
+    /// The same by a process apart; this one needs no privileges.
+    ///
+    /// # Errors
+    /// Likewise, or that process is gone.
+    pub fn open_apart(host: &Host, helper: &Helper) -> Result<Self, KernelError> {
+        let (attachment, opened) = helper.attach()?;
+        KernelSource::new(host, helper.wanted(), Held::Apart(attachment), opened)
+    }
+
+    fn new(host: &Host, wanted: Wanted, held: Held, opened: Opened) -> Result<Self, KernelError> {
+        let Opened { mut told, ring, kallsyms } = opened;
+        let load = |error| KernelError::Load(format!("the ring: {}", attach::reason(&error)));
+        let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(ring).map_err(load)?));
+        let writers = std::mem::take(&mut told.writers);
         Ok(KernelSource {
-            ring: readable(ring).map_err(|source| io_error("the ring", source))?,
-            counters: counters::Counters::open(&mut ebpf)?,
+            held,
+            told,
+            code: code::Code::new(kallsyms, writers),
+            ring: readable(ring.map_err(load)?).map_err(|source| io_error("the ring", source))?,
             own: OwnRecords::default(),
-            verdicts,
+            release: host.release().map_err(|source| io_error("the kernel release", source))?,
             cpus: host.possible_cpus().map_err(|source| io_error("possible CPUs", source))?,
-            release,
-            ext4_types,
-            end_bio: constants.end_bio(),
-            subject,
-            version,
-            ring_bytes: sizes.ring_bytes,
+            subject: wanted.choice.subject,
+            ring_bytes: wanted.sizes.ring_bytes,
             used_bytes_max: 0,
-            swept,
+            swept: Default::default(),
             runs: BTreeMap::new(),
-            ebpf,
-            modules,
-            kprobes,
-            watchpoints,
-            code,
-            _log: log,
         })
     }
 
@@ -169,8 +169,8 @@ impl KernelSource {
         if self.subject != Subject::Ext4 {
             self.own.config(config_key::SUBJECT, self.subject.number(), deliver);
         }
-        self.own.symbol(self.end_bio, self.subject.end_bio(), deliver);
-        for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.verdicts) {
+        self.own.symbol(self.told.end_bio, self.subject.end_bio(), deliver);
+        for ((id, probe), verdict) in (0..).map(ProbeId).zip(PROBES).zip(&self.told.verdicts) {
             if probe.is_of_fixture() && self.subject == Subject::Ext4 {
                 continue;
             }
@@ -220,21 +220,22 @@ impl KernelSource {
     /// Writes what the programs lost and the kernel skipped; each record is stamped after its total
     /// was read, which is what dates a loss.
     fn totals(&mut self, deliver: &mut dyn FnMut(&[u8])) -> Result<(), TotalsError> {
-        let counters::Read { cpus, left_out, swept } = self.counters.read()?;
-        self.swept = self.swept.map(|[_, taken]| [swept, taken]);
+        let Totals { counters, probes, watched } = self.held.totals()?;
+        let counters::Read { cpus, left_out, swept } = counters;
+        self.swept[0] = swept;
         for counters::CpuTotals { cpu, emitted, dropped } in cpus {
             self.own.loss(cpu, emitted, dropped, deliver);
         }
         self.own.program_loss(left_out, deliver);
-        let KernelSource { ebpf, modules, kprobes, verdicts, version, .. } = self;
-        let totals = attach::totals(ebpf, modules, kprobes, verdicts, *version)?;
-        for attach::ProbeTotals { probe, missed, runs } in totals {
+        for attach::ProbeTotals { probe, missed, runs } in probes {
             if let Some(missed) = missed {
                 self.own.misses(probe, missed, deliver);
             }
             self.runs.entry(probe).or_default()[0] = runs;
         }
-        self.watchpoints.tell(&mut self.own, deliver);
+        if let Some(watched) = watched {
+            watched.write(&mut self.own, deliver);
+        }
         Ok(())
     }
 
@@ -267,13 +268,10 @@ impl KernelSource {
         if let Err(error) = self.tick(deliver) {
             log::error!("{error}: the last second's verdicts are not confirmed");
         }
-        let KernelSource {
-            ebpf, modules, kprobes, watchpoints, verdicts, ring, ring_bytes, ..
-        } = &mut self;
+        let KernelSource { held, ring, ring_bytes, .. } = &mut self;
         let size_bytes = *ring_bytes as usize;
         let detached = thread::scope(|scope| {
-            let detaching =
-                scope.spawn(|| attach::detach_all(ebpf, modules, kprobes, watchpoints, verdicts));
+            let detaching = scope.spawn(|| held.detach());
             while !detaching.is_finished() {
                 drain(ring.get_mut(), size_bytes, deliver);
                 thread::sleep(CLOSING_DRAIN_DELAY);
@@ -291,18 +289,21 @@ impl KernelSource {
 
     /// What became of each probe, by its index in `PROBES`.
     pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts
+        &self.told.verdicts
     }
 
     /// Whether ext4 is a module without BTF, so that the layout of its io_ends is assumed.
     pub fn layout_is_assumed(&self) -> bool {
-        self.ext4_types == Ext4Types::Assumed
+        self.told.layout_is_assumed
     }
 
     /// Entries that ended tasks had left in the programs' tables, up to the last tick and since this was
     /// last asked; `None` where nothing strikes them off.
     pub fn take_swept(&mut self) -> Option<Swept> {
-        let [total, taken] = self.swept.as_mut()?;
+        if !self.told.sweeps {
+            return None;
+        }
+        let [total, taken] = &mut self.swept;
         let before = std::mem::replace(taken, *total);
         Some(std::array::from_fn(|table| total[table] - before[table]))
     }
@@ -336,7 +337,7 @@ impl KernelSource {
 /// Delivers what the ring holds, at most as much as fits into it: producers that keep up must not keep us
 /// here for ever. How much that was.
 fn drain(
-    ring: &mut RingBuf<aya::maps::MapData>,
+    ring: &mut RingBuf<MapData>,
     size_bytes: usize,
     deliver: &mut dyn FnMut(&[u8]),
 ) -> usize {
@@ -383,81 +384,10 @@ pub fn read_btf(host: &Host) -> Result<Vec<u8>, KernelError> {
     std::fs::read(path).map_err(|source| io_error("/sys/kernel/btf/vmlinux", source))
 }
 
-fn load(
-    object: &[u8],
-    constants: &offsets::Constants,
-    sizes: Sizes,
-    watchpoints: u32,
-) -> Result<Ebpf, KernelError> {
-    let mut loader = EbpfLoader::new();
-    loader.override_global("WATCH_SLOTS", &watchpoints, true);
-    for (name, value) in &constants.words {
-        loader.override_global(name, value, true);
-    }
-    for (name, value) in &constants.addresses {
-        loader.override_global(name, value, true);
-    }
-    let Sizes { ring_bytes, entries_max } = sizes;
-    loader.map_max_entries("EVENTS", ring_bytes);
-    for (map, most) in [
-        ("OPEN_FSYNCS", wire::OPEN_FSYNCS_MAX),
-        ("OPEN_DIRECT_IOS", wire::OPEN_DIRECT_IOS_MAX),
-        ("LIVE_IO_ENDS", wire::LIVE_IO_ENDS_MAX),
-    ] {
-        loader.map_max_entries(map, most.min(entries_max));
-    }
-    loader.load(object).map_err(|error| KernelError::Load(attach::reason(&error)))
-}
-
-/// Takes a map out of the object and gives it its type.
-fn take_map<T, E: std::error::Error + 'static>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    into: impl FnOnce(aya::maps::Map) -> Result<T, E>,
-) -> Result<T, KernelError> {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| KernelError::Load(format!("the object has no map {name}")))?;
-    into(map).map_err(|error| KernelError::Load(format!("map {name}: {}", attach::reason(&error))))
-}
-
 /// Registers a descriptor with the runtime, for reading.
 fn readable<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: both callers hand over the owner of an open descriptor (a map's), which stays the same
+    // SAFETY: the caller hands over the owner of an open descriptor (a map's), which stays the same
     // until the AsyncFd gives it back or drops it.
     let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
     registered.map_err(io::Error::from)
-}
-
-/// The task that reads the programs' log and holds its map; it ends with this.
-struct LogReader(AbortHandle);
-
-impl Drop for LogReader {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Brings the programs' log lines into ours and has one program write the first.
-fn start_log(ebpf: &mut Ebpf) -> Option<LogReader> {
-    let logger = aya_log::EbpfLogger::init(ebpf)
-        .map_err(|error| error.to_string())
-        .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
-    let mut logger = match logger {
-        Ok(logger) => logger,
-        Err(reason) => {
-            log::warn!("the programs' log cannot be read: {reason}");
-            return None;
-        }
-    };
-    let reader = tokio::spawn(async move {
-        while let Ok(mut guard) = logger.readable_mut().await {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-    });
-    if let Err(reason) = attach::run_hello(ebpf) {
-        log::warn!("the programs' first log line did not come: {reason}");
-    }
-    Some(LogReader(reader.abort_handle()))
 }

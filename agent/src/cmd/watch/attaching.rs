@@ -20,9 +20,7 @@ pub(super) struct Attaching {
 
 impl Attaching {
     pub(super) fn begin(setup: &Setup) -> Self {
-        let Setup { host, sizes, choice, .. } = setup;
-        let (host, sizes, choice) = (host.clone(), *sizes, *choice);
-        let task = tokio::task::spawn_blocking(move || KernelSource::open(&host, sizes, choice));
+        let task = tokio::task::spawn_blocking(setup.opener());
         Attaching { begun: Instant::now(), task }
     }
 

@@ -7,7 +7,7 @@ use endiod::{
     host::{Ext4, Host},
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics},
-    source::kernel::{Choice, KernelError, KernelSource, Sizes, Subject},
+    source::kernel::{self, Choice, Helper, KernelError, KernelSource, Sizes, Subject},
 };
 
 use super::Readiness;
@@ -18,6 +18,10 @@ pub(crate) struct Setup {
     pub(crate) host: Host,
     pub(crate) sizes: Sizes,
     pub(crate) choice: Choice,
+    /// Whether it attaches later than at the start, and lets go.
+    attaches_late: bool,
+    /// Who attaches; without one, this process does.
+    pub(crate) helper: Option<Helper>,
     pub(crate) io_ends_max: usize,
     pub(crate) stuck_after: Nanos,
     pub(crate) metrics: Metrics,
@@ -39,6 +43,8 @@ impl Setup {
             host,
             sizes: args.sizes(),
             choice: args.choice(),
+            attaches_late: args.attaches_late(),
+            helper: None,
             io_ends_max: args.io_ends_max,
             stuck_after: args.stuck_after(),
             metrics,
@@ -48,17 +54,28 @@ impl Setup {
         }
     }
 
-    /// Whether there is something to watch. The replica was loaded before, and is held until the end.
+    /// Whether there is something to watch. The replica was loaded before, and is held until the end, as is what
+    /// is not to be attached to later.
     pub(super) fn presence(&self) -> Ext4 {
         match self.choice.subject {
-            Subject::Ext4 => self.host.ext4(),
-            Subject::Replica => Ext4::BuiltIn,
+            Subject::Ext4 if self.attaches_late => self.host.ext4(),
+            Subject::Ext4 | Subject::Replica => Ext4::BuiltIn,
         }
     }
 
-    /// Attaches as the caller chose.
-    pub(super) fn open(&self) -> Result<KernelSource, KernelError> {
-        KernelSource::open(&self.host, self.sizes, self.choice)
+    /// What keeps this kernel from ever being watched; a helper has said so at its start.
+    pub(super) fn check(&self) -> Result<(), KernelError> {
+        if self.helper.is_none() { kernel::check(&self.host) } else { Ok(()) }
+    }
+
+    /// What attaches as the caller chose, for any thread.
+    pub(super) fn opener(&self) -> impl FnOnce() -> Result<KernelSource, KernelError> + use<> {
+        let Setup { host, sizes, choice, helper, .. } = self;
+        let (host, sizes, choice, helper) = (host.clone(), *sizes, *choice, helper.clone());
+        move || match helper {
+            Some(helper) => KernelSource::open_apart(&host, &helper),
+            None => KernelSource::open(&host, sizes, choice),
+        }
     }
 
     /// What the metrics say of the agent and of the kernel, attached or not.

@@ -14,6 +14,7 @@ use aya::{
         TestRun as _,
     },
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     DryRun, KernelError, Subject, TotalsError,
@@ -236,7 +237,7 @@ fn unload(
 }
 
 /// What the kernel counts of an attached program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProbeTotals {
     pub(super) probe: ProbeId,
     /// Hits that the kernel skipped (`recursion_misses`, from [`GUARDED_FROM`]; a kernel before that skips
@@ -247,7 +248,7 @@ pub(super) struct ProbeTotals {
 }
 
 /// Runs of a program, where `kernel.bpf_stats_enabled` is 1; else they stay as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Runs {
     pub(super) count: u64,
     pub(super) nanos: u64,

@@ -10,7 +10,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize};
 
 use super::Subject;
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
 const REFUSALS_MAX: usize = 3;
 
 /// What the caller wants of the back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// This one alone; `None`: per witness the first that the kernel takes.
     pub backend: Option<Backend>,
@@ -44,7 +46,7 @@ impl Default for Choice {
 }
 
 /// What became of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It is attached.
     Attached,
@@ -55,10 +57,10 @@ pub enum Verdict {
 }
 
 /// Why a probe is not needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Absence {
     /// This kernel has no such function, and need not: the table says what stands in.
-    NotHere(&'static str),
+    NotHere(Cow<'static, str>),
     /// Another back end serves what it witnesses.
     Served {
         /// Which.
@@ -67,9 +69,9 @@ pub enum Absence {
         refused: Option<String>,
     },
     /// It stands in for something that is seen.
-    NotNeeded(&'static str),
+    NotNeeded(Cow<'static, str>),
     /// The caller does not want it: the flag.
-    NotAsked(&'static str),
+    NotAsked(Cow<'static, str>),
 }
 
 impl fmt::Display for Absence {
@@ -165,12 +167,12 @@ where
         let probe = &PROBES[at];
         let backend = probe.hook.backend();
         if self.choice.subject.function(probe).is_none() {
-            return Verdict::Absent(Absence::NotHere("the replica has nothing like it"));
+            return Verdict::Absent(Absence::NotHere("the replica has nothing like it".into()));
         }
         let by_itself = matches!(backend, Backend::RawTracepoint | Backend::Watchpoint);
         let exists = by_itself || (self.exists)(probe);
         if let (false, Presence::Some(on)) = (exists, probe.presence) {
-            return Verdict::Absent(Absence::NotHere(on));
+            return Verdict::Absent(Absence::NotHere(on.into()));
         }
         if let Some(absence) = self.unwanted(probe, backend) {
             return Verdict::Absent(absence);
@@ -205,23 +207,24 @@ where
     /// Why it need not be tried.
     fn unwanted(&self, probe: &Probe, backend: Backend) -> Option<Absence> {
         if probe.is_of_watchpoints() && self.choice.watchpoints == 0 {
-            return Some(Absence::NotAsked("--watchpoints 0"));
+            return Some(Absence::NotAsked("--watchpoints 0".into()));
         }
         if backend == Backend::Watchpoint {
             let by_kprobe = self.choice.backend == Some(Backend::Kprobe);
-            return by_kprobe.then_some(Absence::NotAsked("--backend kprobe"));
+            return by_kprobe.then_some(Absence::NotAsked("--backend kprobe".into()));
         }
         if probe.is_of_watchpoints() && self.server_of(Witness::FlagWrite).is_none() {
-            return Some(Absence::NotNeeded("there are no watchpoints"));
+            return Some(Absence::NotNeeded("there are no watchpoints".into()));
         }
         match self.choice.backend {
             Some(wanted) if wanted != backend => {
-                return Some(Absence::NotAsked(match wanted {
+                let flag = match wanted {
                     Backend::Fentry => "--backend fentry",
                     Backend::RawTracepoint => "--backend raw_tp",
                     Backend::Kprobe => "--backend kprobe",
                     Backend::Watchpoint => "no functions",
-                }));
+                };
+                return Some(Absence::NotAsked(flag.into()));
             }
             _ => {}
         }
@@ -229,23 +232,23 @@ where
             return Some(Absence::Served { by, refused: None });
         }
         if probe.is_slab() && !self.choice.slab_tracepoints {
-            return Some(Absence::NotAsked("--slab-tracepoints off"));
+            return Some(Absence::NotAsked("--slab-tracepoints off".into()));
         }
         let by_fentry = |witness| self.server_of(witness) == Some(Backend::Fentry);
         match probe.witness {
             Witness::BioDone if by_fentry(Witness::BioEnd) => {
-                Some(Absence::NotNeeded("fentry sees the end of every bio"))
+                Some(Absence::NotNeeded("fentry sees the end of every bio".into()))
             }
             Witness::BioEnd
                 if backend == Backend::Kprobe && self.server_of(Witness::BioDone).is_some() =>
             {
-                Some(Absence::NotNeeded("the device is seen to be done with every bio"))
+                Some(Absence::NotNeeded("the device is seen to be done with every bio".into()))
             }
             Witness::WorkQueued if by_fentry(Witness::PutDefer) => {
-                Some(Absence::NotNeeded("fentry sees the put that hands over"))
+                Some(Absence::NotNeeded("fentry sees the put that hands over".into()))
             }
             Witness::ReleaseLate if !by_fentry(Witness::Release) => {
-                Some(Absence::NotNeeded("it backs the fentry of the same function only"))
+                Some(Absence::NotNeeded("it backs the fentry of the same function only".into()))
             }
             _ => None,
         }

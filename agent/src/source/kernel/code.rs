@@ -9,14 +9,14 @@ use std::{collections::BTreeSet, mem::offset_of};
 use endiod_wire::wire::{FlagWrite, Record as _};
 
 use crate::{
-    host::{CodeSymbol, Host},
+    host::{CodeSymbol, Kallsyms},
     limits,
     source::own::OwnRecords,
 };
 
 /// The instructions that have a name in the stream, and functions whose instructions need no look.
 pub(super) struct Code {
-    host: Host,
+    kallsyms: Kallsyms,
     /// With their ends.
     writers: Vec<(CodeSymbol, u64)>,
     known: BTreeSet<u64>,
@@ -24,8 +24,8 @@ pub(super) struct Code {
 
 impl Code {
     /// With the functions that write flags, and their ends.
-    pub(super) fn new(host: &Host, writers: &[(CodeSymbol, u64)]) -> Self {
-        Code { host: host.clone(), writers: writers.to_owned(), known: BTreeSet::new() }
+    pub(super) fn new(kallsyms: Kallsyms, writers: Vec<(CodeSymbol, u64)>) -> Self {
+        Code { kallsyms, writers, known: BTreeSet::new() }
     }
 
     /// Delivers a record; before the first store from an instruction, what that is called.
@@ -52,7 +52,7 @@ impl Code {
         let store = ip.wrapping_sub(1);
         let of_writer = |(it, end): &&(CodeSymbol, u64)| (it.address..*end).contains(&store);
         let writer = self.writers.iter().find(of_writer).map(|(symbol, _)| symbol.clone());
-        let symbol = writer.or_else(|| self.host.symbol_at(store).ok()?)?;
+        let symbol = writer.or_else(|| self.kallsyms.symbol_at(store).ok()?)?;
         let module = symbol.module.map_or(String::new(), |module| format!("[{module}]"));
         Some(format!("{}+{:#x}{module}", symbol.name, ip - symbol.address))
     }
@@ -82,8 +82,8 @@ mod tests {
         let listed = "1000 t ext4_end_bio\n1100 t other\n1080 t within.cold\n2000 t thief\t[bad]\n";
         fs::write(root.join("proc/kallsyms"), listed).unwrap();
         let host = Host::at(&root);
-        let symbols = Symbols::read(&host).unwrap();
-        let mut code = Code::new(&host, symbols.writers());
+        let symbols = Symbols::read(&host.kallsyms().unwrap()).unwrap();
+        let mut code = Code::new(host.kallsyms().unwrap(), symbols.writers().to_owned());
         assert_eq!(code.writers.len(), 1);
         assert_eq!(code.name(0x1010).as_deref(), Some("ext4_end_bio+0x10"));
         assert_eq!(code.name(0x1010), None, "it has its name");

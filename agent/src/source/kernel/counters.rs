@@ -2,8 +2,11 @@
 
 use aya::{Ebpf, maps::PerCpuArray};
 use endiod_wire::wire::{CpuCounters, TASK_TABLES};
+use serde::{Deserialize, Serialize};
 
-use super::{KernelError, TotalsError, take_map};
+use super::{KernelError, TotalsError, holder::take_map};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use crate::event::{Cpu, LeftOut};
 
 /// The map's value, as aya wants it.
@@ -15,7 +18,7 @@ struct Value(CpuCounters);
 unsafe impl aya::Pod for Value {}
 
 /// Totals since load, read at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Read {
     /// Of every CPU on which a program emitted something.
     pub(super) cpus: Vec<CpuTotals>,
@@ -29,7 +32,7 @@ pub(super) struct Read {
 pub type Swept = [u64; TASK_TABLES];
 
 /// Totals of one CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CpuTotals {
     pub(super) cpu: Cpu,
     pub(super) emitted: u64,
@@ -70,13 +73,15 @@ fn sum(values: impl Iterator<Item = CpuCounters>) -> Read {
 }
 
 /// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK (commit 97306be45fbe); without room, maps
-/// fail with EPERM. Best effort: where it is refused, loading says so itself.
-pub(super) fn raise_memlock_limit() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is a valid rlimit that the call only reads.
-    let status = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-    if status != 0 {
-        log::debug!("RLIMIT_MEMLOCK not raised: {}", std::io::Error::last_os_error());
+/// fail with EPERM. And who moves watchpoints is to run as soon as it is woken. Both may be raised by who is
+/// privileged, and are for who no longer is. Best effort: where it is refused, loading says so itself.
+pub fn raise_limits() {
+    /// The nicest of all, -20, as RLIMIT_NICE has it (getrlimit(2)).
+    const NICEST: u64 = 40;
+    for (which, most) in [(Resource::Memlock, None), (Resource::Nice, Some(NICEST))] {
+        if let Err(error) = setrlimit(which, Rlimit { current: most, maximum: most }) {
+            log::debug!("{which:?} not raised: {error}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     Choice, KernelError, Sizes, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters,
-    kprobes::Kprobes, load, module::ModuleProbes, offsets, permitted_object, watch::Watchpoints,
+    holder::load, kprobes::Kprobes, module::ModuleProbes, offsets, permitted_object, watch::Watchpoints,
 };
 use crate::host::Host;
 
@@ -37,7 +37,7 @@ pub fn dry_run(
     let ext4_types = types.of_ext4(host)?;
     let version = host.version().map_err(|source| super::io_error("the kernel release", source))?;
     let constants = offsets::find(types.all(), choice.subject, ext4_types, symbols, version)?;
-    counters::raise_memlock_limit();
+    counters::raise_limits();
     let mut ebpf = load(object, &constants, SIZES, choice.watchpoints)?;
     let mut modules = ModuleProbes::new(object, &ebpf, &types)?;
     let mut kprobes = Kprobes::new(version);

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{
     btf,
+    helper::HelperError,
     module::ModuleError,
     offsets::OffsetsError,
     types::{IO_END_CACHE, LAYOUT_KNOWN_TO},
@@ -93,6 +94,9 @@ pub enum KernelError {
     /// aya could not load the object.
     #[error("cannot load the programs' maps: {0}")]
     Load(String),
+    /// The process that holds privileges says why not, or is gone.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
     /// A file of the host could not be read.
     #[error("cannot read {what}: {source}")]
     Io {
@@ -115,6 +119,16 @@ pub enum TotalsError {
         /// The program.
         program: &'static str,
     },
+    /// The process that holds privileges says why not, or is gone.
+    #[error(transparent)]
+    Helper(HelperError),
+}
+
+impl TotalsError {
+    /// Whether there never will be any again.
+    pub fn is_final(&self) -> bool {
+        matches!(self, TotalsError::Helper(HelperError::Gone(_)))
+    }
 }
 
 pub(super) fn io_error(what: &'static str, source: io::Error) -> KernelError {

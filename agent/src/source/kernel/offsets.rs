@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     flag_writers,
-    host::{CodeSymbol, Host},
+    host::{CodeSymbol, Kallsyms},
     probes::{Hook, PROBES, Probe},
 };
 
@@ -127,15 +127,15 @@ impl Symbols {
     /// Reads them.
     ///
     /// # Errors
-    /// `/proc/kallsyms` cannot be read.
-    pub fn read(host: &Host) -> io::Result<Symbols> {
+    /// The list cannot be read.
+    pub fn read(kallsyms: &Kallsyms) -> io::Result<Symbols> {
         let hooked = PROBES.iter().filter(|probe| is_function_of_ext4(probe));
         let ends = Subject::ALL.map(Subject::end_bio);
         let hooked = hooked.map(|probe| probe.function);
         let names: HashSet<_> = SYMBOLS.iter().copied().chain(ends).chain(hooked).collect();
         let wanted = |name: &str| names.contains(name) || flag_writers::is_writer(name);
         let mut symbols = Symbols::default();
-        for (symbol, end) in host.symbols(wanted)? {
+        for (symbol, end) in kallsyms.symbols(wanted)? {
             let is_first = !symbols.addresses.contains_key(&symbol.name);
             if is_first && symbol.name == "ext4_init_io_end" {
                 symbols.init_io_end_len = end.map(|end| end - symbol.address);

@@ -10,11 +10,12 @@
 //! behind the decoder: the stream says what it shows by CONFIG.
 
 use endiod_wire::wire::subject;
+use serde::{Deserialize, Serialize};
 
 use crate::probes::{Hook, Probe};
 
 /// Whose functions the programs are put on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Subject {
     /// ext4's.
     #[default]

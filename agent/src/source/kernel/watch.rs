@@ -22,7 +22,8 @@ use std::{
 
 use aya::{Ebpf, programs::PerfEvent};
 
-use crate::{host::Host, source::own::OwnRecords};
+use crate::{host::Host, privileges::Capabilities};
+pub(super) use engine::Watched;
 use engine::{Engine, Reports};
 
 /// The watchpoints, if they are in use.
@@ -71,6 +72,9 @@ impl Watchpoints {
         let thread = thread::Builder::new().name("endiod-watch".to_owned());
         let thread = Some(thread.spawn(move || {
             hurry();
+            if let Err(error) = Capabilities::SYS_ADMIN.keep() {
+                log::debug!("the watchpoints' thread keeps what it does not need: {error}");
+            }
             engine.run(&stopped);
         })?);
         self.running = Some(Running { thread, stop, reports });
@@ -92,11 +96,9 @@ impl Watchpoints {
         }
     }
 
-    /// Writes what became of them since the last time, and the totals; nothing where they are not in use.
-    pub(super) fn tell(&self, own: &mut OwnRecords, deliver: &mut dyn FnMut(&[u8])) {
-        if let Some(Running { reports, .. }) = &self.running {
-            reports.tell(own, deliver);
-        }
+    /// What became of them since the last time, and the totals; nothing where they are not in use.
+    pub(super) fn take(&self) -> Option<Watched> {
+        self.running.as_ref().map(|running| running.reports.take())
     }
 }
 

@@ -29,6 +29,7 @@ use aya::{
     maps::{Array, Map, MapData, PerCpuArray, RingBuf},
 };
 use endiod_wire::wire::{IO_END_FLAG_OFFSET, WATCH_SLOTS_MAX, WatchCall, WatchCounters, watch_end};
+use serde::{Deserialize, Serialize};
 
 use super::{breakpoint::Breakpoint, budget::Budget, cpus::Cpus};
 use crate::{
@@ -50,7 +51,7 @@ const ASK_AGAIN: Nanos = Nanos(60_000_000_000);
 const HELD: u64 = u64::MAX;
 
 /// Something that became of a watchpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Told {
     Begin { io_end: IoEndAddr, at: Nanos, slot: u32, cpus: u32 },
     End { io_end: IoEndAddr, at: Nanos, slot: u32, why: u32 },
@@ -77,11 +78,26 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Writes what became of watchpoints since the last time, and the totals.
-    pub(super) fn tell(&self, own: &mut OwnRecords, deliver: &mut dyn FnMut(&[u8])) {
+    /// What became of watchpoints since the last time, and the totals.
+    pub(super) fn take(&self) -> Watched {
         // As many as may wait: no more than that are taken, however fast new ones come.
-        for told in self.told.try_iter().take(limits::WATCH_TOLD_MAX) {
-            match told {
+        let told = self.told.try_iter().take(limits::WATCH_TOLD_MAX).collect();
+        Watched { told, totals: self.shared.get() }
+    }
+}
+
+/// What became of watchpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Watched {
+    told: Vec<Told>,
+    totals: WatchTotals,
+}
+
+impl Watched {
+    /// Writes it into the stream.
+    pub(crate) fn write(&self, own: &mut OwnRecords, deliver: &mut dyn FnMut(&[u8])) {
+        for told in &self.told {
+            match *told {
                 Told::Begin { io_end, at, slot, cpus } => {
                     own.watch_begin(io_end, at, slot, cpus, deliver);
                 }
@@ -90,7 +106,7 @@ impl Reports {
                 }
             }
         }
-        own.watch_totals(self.shared.get(), deliver);
+        own.watch_totals(self.totals, deliver);
     }
 }
 
