@@ -7,15 +7,14 @@ use endiod_wire::wire::{LIVE_IO_ENDS_MAX, WATCH_SLOTS_MAX};
 
 use endiod::{
     event::{Backend, Nanos},
-    limits::{IO_ENDS_MAX, STUCK_AFTER, WATCHPOINTS},
+    limits::{CPU_PERCENT_MAX, IO_ENDS_MAX, STUCK_AFTER, WATCHPOINTS},
     source::kernel::{Choice, Sizes, Subject},
 };
 
 use crate::cmd::{
     config::InForce, explain::ExplainArgs, export::ExportArgs, extras::ExtrasArgs,
-    helper::HelperArgs, keep::KeepArgs,
-    record::RecordArgs, replay::ReplayArgs, simulate::SimulateArgs, stress::StressArgs,
-    verify::VerifyArgs,
+    helper::HelperArgs, keep::KeepArgs, record::RecordArgs, replay::ReplayArgs,
+    simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
 };
 
 /// A day: nobody waits longer to be told.
@@ -226,6 +225,16 @@ pub(crate) struct WatchArgs {
     /// off: at the start or never, so the module stays in use, and no privilege to attach is kept
     #[arg(long, env = "ENDIOD_LATE_ATTACH", value_enum, default_value_t = Part::Auto)]
     late_attach: Part,
+    /// Most CPU time that the agent may take, as a mean of 30 s and in percent of one CPU; above it lets go of the
+    /// kernel until its next start, and says so; 0: no limit
+    #[arg(
+        long,
+        env = "ENDIOD_CPU_MAX",
+        value_name = "PERCENT",
+        default_value_t = CPU_PERCENT_MAX as f64,
+        value_parser = cpu_percent
+    )]
+    pub(crate) cpu_max: f64,
     /// What is watched: for fixtures, `replica` is the module of `cargo xtask fixtures`, loaded before
     #[arg(long, value_enum, default_value_t = SubjectChoice::Ext4, hide = true)]
     subject: SubjectChoice,
@@ -329,6 +338,12 @@ fn stuck_after(text: &str) -> Result<f64, String> {
     is_one.then_some(seconds).ok_or_else(|| {
         format!("ages are looked at once a second, for a day: give 0 or 1 to {STUCK_AFTER_S_MAX}")
     })
+}
+
+fn cpu_percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number of percent".to_owned())?;
+    let is_one = percent.is_finite() && percent >= 0.0;
+    is_one.then_some(percent).ok_or_else(|| "give 0, for no limit, or more".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -9,6 +9,7 @@
 //! the report has not. It must never say "no" where it could not tell.
 
 mod facts;
+mod privileges;
 mod report;
 mod surroundings;
 mod text;
@@ -29,7 +30,8 @@ use crate::{
     witnesses::Witnesses,
 };
 use facts::{ext4_is_described, layout_is_assumed};
-use surroundings::{defects_of, devices_of, kernel_of, privileges_of, programs_of};
+use privileges::privileges_of;
+use surroundings::{defects_of, devices_of, kernel_of, programs_of};
 
 /// What the requirement `basic` wants seen, each by one of these: an io_end from birth to release, and
 /// fsync.

@@ -6,6 +6,7 @@
 mod ext4;
 mod kallsyms;
 mod preemption;
+mod process;
 
 use std::{
     fs, io,
@@ -15,6 +16,7 @@ use std::{
 pub use ext4::Ext4;
 pub use kallsyms::{CodeSymbol, Kallsyms};
 pub use preemption::Preemption;
+pub use process::Process;
 
 /// CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF (include/uapi/linux/capability.h; the last two from 5.8).
 const CAP_SYS_ADMIN: u32 = 21;

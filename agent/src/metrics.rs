@@ -28,7 +28,6 @@ mod tests;
 mod text;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +47,7 @@ use self::process::ProcessCollector;
 pub use self::state::{Build, Kernel, RingUse, TableUse, WatchpointsUse};
 pub use self::table::{METRICS, Scope};
 use crate::event::{DevId, Nanos, ProbeId};
+use crate::host::Host;
 
 /// Content type of [`Metrics::encode`].
 pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -119,6 +119,7 @@ struct Inner {
     watch_interrupts: IntCounterVec,
     watch_late: IntCounterVec,
     watch_hits: IntCounterVec,
+    cpu_limit_exceeded: GaugeVec,
     reload_successful: GaugeVec,
     reload_success_time: GaugeVec,
     device_info: Info,
@@ -177,6 +178,7 @@ impl Metrics {
             watch_interrupts: families.counter("endiod_watchpoint_interrupts_total"),
             watch_late: families.counter("endiod_watchpoint_late_total"),
             watch_hits: families.counter("endiod_watchpoint_hits_total"),
+            cpu_limit_exceeded: families.gauge("endiod_cpu_limit_exceeded"),
             reload_successful: families.gauge("endiod_config_last_reload_successful"),
             reload_success_time: families
                 .gauge("endiod_config_last_reload_success_timestamp_seconds"),
@@ -190,12 +192,13 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Exports the agent's own `process_*`, read below `root` (`/` but in tests) at each scrape.
+    /// Exports the agent's own `process_*`, read from the host's `/proc` at each scrape; `helper` is the process
+    /// that holds its programs, if another does.
     ///
     /// # Errors
     /// If it was called before.
-    pub fn watch_process(&self, root: &Path) -> Result<(), MetricsError> {
-        let process = ProcessCollector::new(root).map_err(MetricsError::Register)?;
+    pub fn watch_process(&self, host: &Host, helper: Option<u32>) -> Result<(), MetricsError> {
+        let process = ProcessCollector::new(host, helper).map_err(MetricsError::Register)?;
         self.0.registry.register(Box::new(process)).map_err(MetricsError::Register)?;
         self.observing(Scope::Process);
         Ok(())

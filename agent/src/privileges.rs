@@ -124,7 +124,8 @@ pub fn confine_helper(kept: Capabilities) -> Result<(), ConfineError> {
 pub fn load_no_more(kept: Capabilities) -> Result<(), ConfineError> {
     let counted = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
     let (call, rules) = bpf_but_for(&counted)?;
-    let program = filter([(call, rules)].into()).map_err(|error| ConfineError::Filter(error.into()))?;
+    let program =
+        filter([(call, rules)].into()).map_err(|error| ConfineError::Filter(error.into()))?;
     apply_filter_all_threads(&program).map_err(ConfineError::Filter)?;
     kept.keep().map_err(ConfineError::Capabilities)
 }

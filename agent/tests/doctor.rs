@@ -172,9 +172,9 @@ fn undescribed() -> Facts {
             _ if probe.program == "kprobe_ext4_end_io_end" => {
                 Verdict::Absent(Absence::NotHere("a function of its own from 6.15".into()))
             }
-            _ if probe.program == "kprobe_ext4_end_bio" => {
-                Verdict::Absent(Absence::NotNeeded("the device is seen to be done with every bio".into()))
-            }
+            _ if probe.program == "kprobe_ext4_end_bio" => Verdict::Absent(Absence::NotNeeded(
+                "the device is seen to be done with every bio".into(),
+            )),
             (_, Some(by)) if by == backend => Verdict::Attached,
             (_, Some(by)) if backend != Backend::Fentry => {
                 Verdict::Absent(Absence::Served { by, refused: None })

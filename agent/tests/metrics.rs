@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use endiod::devices::Device;
 use endiod::event::{ByteRange, DevId, FsyncPhase, FsyncRange, Nanos, ProbeId};
+use endiod::host::Host;
 use endiod::http::{self, CONNECTIONS_MAX, Endpoint, Heartbeat, REQUEST_BYTES_MAX, Timeouts};
 use endiod::metrics::table::{Type, Unit, Values};
 use endiod::metrics::{
@@ -139,6 +140,7 @@ fn script(metrics: &Metrics) {
     metrics.events_lost("kernel", "ring_full", 7);
     metrics.swept("open_fsyncs", 2);
     metrics.set_ring(RingUse { used_bytes: 4096, size_bytes: 1 << 20 });
+    metrics.set_cpu_limit_exceeded(false);
     metrics.set_table("io_ends", TableUse { entries: 1, max_entries: 65536 });
     metrics.watchpoints(&WatchpointsUse {
         slots: 3,
@@ -187,7 +189,7 @@ fn proc_root(test: &str) -> PathBuf {
 #[test]
 fn scrape_of_a_script_is_golden() {
     let metrics = new_metrics();
-    metrics.watch_process(&proc_root("text")).expect("once");
+    metrics.watch_process(&Host::at(proc_root("text")), None).expect("once");
     script(&metrics);
     check_file("tests/data/metrics/golden.prom", &metrics.encode());
 }
@@ -200,7 +202,7 @@ fn date(at: Nanos) -> Duration {
 #[test]
 fn openmetrics_of_a_script_is_golden_and_an_exemplar_keeps_its_first_date() {
     let metrics = new_metrics();
-    metrics.watch_process(&proc_root("openmetrics")).expect("once");
+    metrics.watch_process(&Host::at(proc_root("openmetrics")), None).expect("once");
     script(&metrics);
     let text = metrics.encode_openmetrics(&date);
     check_file("tests/data/metrics/golden.openmetrics", &text);

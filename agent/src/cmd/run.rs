@@ -52,7 +52,7 @@ async fn daemon(
     // From here on a signal is a request to stop in order, even one that comes before everything is attached.
     let mut signals = Signals::new()?;
     let metrics = Metrics::new(names())?;
-    metrics.watch_process(host.root())?;
+    metrics.watch_process(&host, Some(helper.pid()))?;
     let mut setup = Setup::new(&args.watch, host, metrics, Heartbeat::new(SILENCE_MAX));
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let mut server =

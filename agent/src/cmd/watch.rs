@@ -17,6 +17,7 @@
 //! ends in the same summary. Findings are said at the TICK that confirms them.
 
 mod attaching;
+mod cpu;
 mod names;
 mod presence;
 mod readiness;
@@ -53,6 +54,7 @@ use tokio::{
 
 use super::{keep::Keeper, record::Tape};
 use attaching::{Attaching, opened};
+use cpu::CpuLimit;
 use names::TaskNames;
 use presence::{Presence, Turn};
 pub(crate) use readiness::Readiness;
@@ -125,6 +127,7 @@ pub(crate) struct Watch {
     /// The source while nothing is attached, as it begins.
     waiting: Waiting,
     presence: Presence,
+    cpu_limit: CpuLimit,
     /// A late attach, which takes its time in a thread of its own.
     attaching: Option<Attaching>,
     opening: Opening,
@@ -153,10 +156,14 @@ impl Watch {
         };
         let tape = tape()?;
         setup.say_who_watches()?;
+        if setup.cpu_max > 0.0 {
+            setup.metrics.set_cpu_limit_exceeded(false);
+        }
         let mut watch = Watch {
             source,
             waiting,
             presence,
+            cpu_limit: CpuLimit::new(setup.cpu_max),
             attaching: None,
             opening,
             takers: Takers {
@@ -342,6 +349,7 @@ impl Watch {
             tape.flush();
         }
         self.measure();
+        self.bound_cpu();
         service::alive();
         Ok(())
     }
@@ -357,6 +365,26 @@ impl Watch {
         for (tid, comm) in names.take(&setup.host) {
             source.announce_task(tid, comm, &mut |record| takers.take(record));
         }
+    }
+
+    /// Lets go of the kernel if the agent takes more CPU than it may.
+    fn bound_cpu(&mut self) {
+        if !self.cpu_limit.is_set() || matches!(self.source, Source::Waiting(_)) {
+            return;
+        }
+        let Some(taken) = self.setup.cpu_seconds() else { return };
+        let Some(share) = self.cpu_limit.exceeded(Instant::now(), taken) else { return };
+        self.presence.end();
+        self.close();
+        self.begin_stream();
+        let (percent, most) = (100.0 * share, self.setup.cpu_max);
+        let why = format!(
+            "detached: the agent took {percent:.0} % of a CPU for 30 s, and --cpu-max is {most:.0}; it \
+             watches again after its next start"
+        );
+        log::error!("{why}");
+        self.setup.metrics.set_cpu_limit_exceeded(true);
+        self.setup.readiness.set(Err(why));
     }
 
     /// Brings the metrics of what the programs hold up to date.

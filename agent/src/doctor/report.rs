@@ -170,6 +170,12 @@ page! {
         feature: String,
         /// What it takes.
         needs: String,
+        /// The capabilities that it takes.
+        #[serde(default)]
+        capabilities: Vec<String>,
+        /// Which process of `run` keeps them, and for how long.
+        #[serde(default)]
+        held: String,
         /// Whether it works.
         verdict: Permission,
         /// Why not.

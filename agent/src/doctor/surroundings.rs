@@ -4,13 +4,13 @@
 
 use super::{
     facts::{Attempt, Ext4Code, Facts, ext4_is_described, layout_is_assumed},
-    report::{Defect, DefectVerdict, Device, Kernel, Permission, Privilege, Programs},
+    report::{Defect, DefectVerdict, Device, Kernel, Programs},
 };
 use crate::{
     generation::{self, Functions},
     host::Preemption,
     known_defects::{Affected, KNOWN_DEFECTS, SeenBy, affects},
-    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM, any_sees},
+    source::kernel::{FETCH_AND_ADD_FROM, GUARDED_FROM},
 };
 
 pub(super) fn kernel_of(facts: &Facts) -> Kernel {
@@ -107,36 +107,6 @@ fn ext4_of(facts: &Facts) -> (String, Option<String>) {
             ("a loaded module".to_owned(), Some(pins))
         }
     }
-}
-
-pub(super) fn privileges_of(facts: &Facts) -> Vec<Privilege> {
-    let load = match (&facts.attempt, facts.missing_capability) {
-        (_, Some(missing)) => (Permission::Missing, Some(format!("this process has no {missing}"))),
-        (Attempt::Tried(tried), None) if any_sees(&tried.verdicts) => (Permission::Ok, None),
-        (Attempt::Tried(_), None) => (
-            Permission::Missing,
-            Some("the capabilities are there, the kernel refuses every program".to_owned()),
-        ),
-        (Attempt::Skipped | Attempt::NotPermitted(_) | Attempt::Impossible(_), None) => {
-            (Permission::NotTried, None)
-        }
-    };
-    let addresses = if facts.addresses_shown {
-        (Permission::Ok, None)
-    } else {
-        let why = "kallsyms shows no address for ext4_end_bio: completions cannot be recognised";
-        (Permission::Missing, Some(why.to_owned()))
-    };
-    let row = |feature: &str, needs: &str, (verdict, why)| Privilege {
-        feature: feature.to_owned(),
-        needs: needs.to_owned(),
-        verdict,
-        why,
-    };
-    vec![
-        row("load tracing programs", "CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN", load),
-        row("read kernel addresses", "CAP_SYSLOG and kernel.kptr_restrict below 2", addresses),
-    ]
 }
 
 pub(super) fn programs_of(facts: &Facts) -> Programs {

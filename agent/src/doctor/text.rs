@@ -129,9 +129,10 @@ impl Page {
     fn privileges(&mut self, report: &Report) {
         self.section("Privileges of this process");
         for row in &report.privileges {
-            let head = format!("  {:<LABEL$}{:<24}", row.verdict.label(), row.feature);
+            let head = format!("  {:<LABEL$}{:<28}", row.verdict.label(), row.feature);
             let why = row.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
             self.wrapped(&head, &format!("needs {}{why}", row.needs));
+            self.wrapped(&" ".repeat(head.len()), &format!("kept {}", row.held));
         }
     }
 

@@ -186,6 +186,11 @@ impl Metrics {
         }
     }
 
+    /// Whether the agent let go of the kernel because it took more CPU than it may.
+    pub fn set_cpu_limit_exceeded(&self, exceeded: bool) {
+        self.0.cpu_limit_exceeded.with_label_values(&NONE).set(f64::from(u8::from(exceeded)));
+    }
+
     /// The configuration file was read without a mistake at that time, since the epoch.
     pub fn reloaded(&self, at: Duration) {
         self.0.reload_successful.with_label_values(&NONE).set(1.0);

@@ -336,11 +336,7 @@ impl KernelSource {
 
 /// Delivers what the ring holds, at most as much as fits into it: producers that keep up must not keep us
 /// here for ever. How much that was.
-fn drain(
-    ring: &mut RingBuf<MapData>,
-    size_bytes: usize,
-    deliver: &mut dyn FnMut(&[u8]),
-) -> usize {
+fn drain(ring: &mut RingBuf<MapData>, size_bytes: usize, deliver: &mut dyn FnMut(&[u8])) -> usize {
     let mut used_bytes = 0;
     while used_bytes < size_bytes {
         let Some(record) = ring.next() else { break };

@@ -34,6 +34,8 @@ pub(super) enum Turn {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     attached: bool,
+    /// Nothing is attached to any more.
+    over: bool,
     /// Looks in a row without a mount.
     gone: u32,
     /// Looks left until another attempt.
@@ -43,6 +45,9 @@ pub(super) struct Presence {
 impl Presence {
     /// Takes a look; the caller does as told, and says so if it could not.
     pub(super) fn look(&mut self, ext4: Ext4) -> Turn {
+        if self.over {
+            return Turn::Stay;
+        }
         let wanted = match ext4 {
             Ext4::BuiltIn => true,
             Ext4::Module { mounted } => mounted,
@@ -63,6 +68,11 @@ impl Presence {
             (true, _) => {}
         }
         Turn::Stay
+    }
+
+    /// Nothing shall be attached to again.
+    pub(super) fn end(&mut self) {
+        self.over = true;
     }
 
     /// Attaching did not work.
@@ -115,6 +125,15 @@ mod tests {
     #[test]
     fn a_mount_elsewhere_right_after_an_unmount_costs_no_stream() {
         check("mlmlm", "A----");
+    }
+
+    #[test]
+    fn what_is_over_stays_so() {
+        let mut presence = Presence::default();
+        assert_eq!(presence.look(Ext4::BuiltIn), Turn::Attach);
+        presence.end();
+        assert_eq!(presence.look(Ext4::BuiltIn), Turn::Stay);
+        assert_eq!(presence.look(Ext4::Module { mounted: true }), Turn::Stay);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use endiod::{
     event::Nanos,
     generation::{self, Upstream},
-    host::{Ext4, Host},
+    host::{Ext4, Host, Process},
     http::Heartbeat,
     metrics::{Build, Kernel, Metrics},
     source::kernel::{self, Choice, Helper, KernelError, KernelSource, Sizes, Subject},
@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     attaches_late: bool,
     /// Who attaches; without one, this process does.
     pub(crate) helper: Option<Helper>,
+    /// Most CPU time, in percent of one CPU; 0: any.
+    pub(super) cpu_max: f64,
     pub(crate) io_ends_max: usize,
     pub(crate) stuck_after: Nanos,
     pub(crate) metrics: Metrics,
@@ -45,6 +47,7 @@ impl Setup {
             choice: args.choice(),
             attaches_late: args.attaches_late(),
             helper: None,
+            cpu_max: args.cpu_max,
             io_ends_max: args.io_ends_max,
             stuck_after: args.stuck_after(),
             metrics,
@@ -76,6 +79,12 @@ impl Setup {
             Some(helper) => KernelSource::open_apart(&host, &helper),
             None => KernelSource::open(&host, sizes, choice),
         }
+    }
+
+    /// CPU time that the agent took so far, seconds.
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        let helper = self.helper.as_ref().map(|helper| Process::Other(helper.pid()));
+        [Process::Own].into_iter().chain(helper).map(|it| self.host.cpu_seconds(it)).sum()
     }
 
     /// What the metrics say of the agent and of the kernel, attached or not.

@@ -3,7 +3,8 @@
 
 use super::{
     Choice, KernelError, Sizes, Symbols, Types, Verdict, attach::Attacher, btf::Btf, counters,
-    holder::load, kprobes::Kprobes, module::ModuleProbes, offsets, permitted_object, watch::Watchpoints,
+    holder::load, kprobes::Kprobes, module::ModuleProbes, offsets, permitted_object,
+    watch::Watchpoints,
 };
 use crate::host::Host;
 

@@ -128,10 +128,8 @@ impl Helper {
         request: Request,
         within: Duration,
     ) -> Result<(T, Vec<OwnedFd>), HelperError> {
-        let (answer, descriptors) = self
-            .line()
-            .ask::<Result<T, String>>(request, within)
-            .map_err(HelperError::Gone)?;
+        let (answer, descriptors) =
+            self.line().ask::<Result<T, String>>(request, within).map_err(HelperError::Gone)?;
         Ok((answer.map_err(HelperError::Refused)?, descriptors))
     }
 

@@ -123,6 +123,11 @@ impl Agent {
         self.addr
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         let pid = i32::try_from(self.child.id())?;

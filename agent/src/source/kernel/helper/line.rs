@@ -103,9 +103,8 @@ impl Line {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut whole = [IoSliceMut::new(&mut length)];
-        let received = retry_on_intr(|| {
-            recvmsg(&self.0, &mut whole, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        });
+        let received =
+            retry_on_intr(|| recvmsg(&self.0, &mut whole, &mut ancillary, RecvFlags::CMSG_CLOEXEC));
         let received = received.map_err(io::Error::from)?;
         let mut descriptors = Vec::new();
         for message in ancillary.drain() {
