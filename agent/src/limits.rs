@@ -85,7 +85,7 @@ limits! {
     WATCH_INTERRUPTS_MAX, "watch_interrupts_max" = 4_000, "Interrupts a second to all CPUs together; on one CPU as many as its timer's at most (CONFIG_HZ 250 to 1000), on 64 a sixteenth of that.", "endiod_watchpoint_armed_seconds_total, which grows slower";
     WATCH_HITS_MAX, "watch_hits_max" = 8_000, "Stores a second that watchpoints may see; an io_end has four in its life, and 4,000 interrupts are 2,000 io_ends at most.", "endiod_watchpoint_armed_seconds_total: none is on for a second";
     WATCH_TOLD_MAX, "watch_told_max" = 8_192, "What became of watchpoints in a second, twice: each costs an interrupt at least.", "none: it goes unsaid, and is left out of the seconds armed";
-    CPU_PERCENT_MAX, "cpu_percent_max" = 100, "CPU time of the agent as a mean of 30 s, in percent of one CPU: the pipeline is one thread, and one that never rests no longer keeps up anyway.", "endiod_cpu_limit_exceeded";
+    CPU_PERCENT_MAX, "cpu_percent_max" = 90, "CPU time of the agent as a mean of 30 s, in percent of one CPU: the pipeline is one thread, and one that never rests keeps up no longer anyway.", "endiod_cpu_limit_exceeded";
     STUCK_GROUPS_MAX, "stuck_groups_max" = 64, "Devices, times the ways in which something is stuck, of which one is told each second.", "none: the others are told once some of them are over";
     WAITERS_MAX, "waiters_max" = 4, "Waiting tasks that a finding names; the longest ones tell the story.", "waiting of the finding";
     ACCUSED_MAX, "accused_max" = 1_024, "Objects whose findings are remembered, so that each is reported once.", "none: an object that comes back after 1,024 others is reported again";

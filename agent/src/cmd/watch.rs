@@ -379,7 +379,7 @@ impl Watch {
         self.begin_stream();
         let (percent, most) = (100.0 * share, self.setup.cpu_max);
         let why = format!(
-            "detached: the agent took {percent:.0} % of a CPU for 30 s, and --cpu-max is {most:.0}; it \
+            "detached: the agent took {percent:.0} % of a CPU for 30 s, and --cpu-max is {most}; it \
              watches again after its next start"
         );
         log::error!("{why}");
