@@ -120,9 +120,6 @@ fn module_types(facts: &Facts) -> (Permission, Option<String>) {
     if facts.btf.as_ref().is_ok_and(|btf| btf.module_size_bytes.is_none()) {
         return (Permission::NotTried, Some("it has none".to_owned()));
     }
-    if let Attempt::Impossible(why) = &facts.attempt {
-        return (Permission::Missing, Some(why.clone()));
-    }
     tried(facts, |hook, function| {
         matches!(hook, Hook::Entry | Hook::Exit) && function.starts_with("ext4_")
     })
@@ -134,7 +131,11 @@ fn watchpoints(facts: &Facts) -> (Permission, Option<String>) {
 
 /// Whether one of the probes attached, or why not the first.
 fn tried(facts: &Facts, of: fn(Hook, &str) -> bool) -> (Permission, Option<String>) {
-    let Attempt::Tried(tried) = &facts.attempt else { return (Permission::NotTried, None) };
+    let tried = match &facts.attempt {
+        Attempt::Tried(tried) => tried,
+        Attempt::Impossible(why) => return (Permission::Missing, Some(why.clone())),
+        Attempt::Skipped | Attempt::NotPermitted(_) => return (Permission::NotTried, None),
+    };
     let rows = PROBES.iter().zip(&tried.verdicts);
     let verdicts = rows.filter(|(probe, _)| of(probe.hook, probe.function)).map(|(_, it)| it);
     let mut first = (Permission::NotTried, None);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Output},
@@ -10,6 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use endiod::doctor::{Permission, Privilege, Report};
+use rustix::{
+    io::Errno,
+    thread::{CapabilitySet, remove_capability_from_bounding_set},
+};
 
 use super::{
     conservation::settled_scrape,
@@ -30,28 +34,23 @@ const SETS: [&str; 4] = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
 
 /// Runs the agent as root with these capabilities and no others.
 fn with_only(capabilities: &[&str], args: &[&str]) -> Result<Output> {
-    let kept: Vec<u32> = CAPABILITIES
-        .iter()
-        .filter(|(name, _)| capabilities.contains(name))
-        .map(|(_, bit)| *bit)
-        .collect();
+    let kept = CAPABILITIES.iter().filter(|(name, _)| capabilities.contains(name));
+    let kept = kept.fold(0, |kept, (_, bit)| kept | 1 << bit);
+    let lost = CapabilitySet::all().difference(CapabilitySet::from_bits_retain(kept));
     let mut command = Command::new("endiod");
     command.args(args);
-    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            for bit in 0..64 {
-                // Beyond the last one the kernel says EINVAL.
-                if !kept.contains(&bit)
-                    && libc::prctl(libc::PR_CAPBSET_DROP, bit, 0, 0, 0) != 0
-                    && io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
-                {
-                    return Err(io::Error::last_os_error());
-                }
+    let drop_them = move || {
+        for capability in lost.iter() {
+            match remove_capability_from_bounding_set(capability) {
+                // Younger than this kernel.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
             }
-            Ok(())
-        });
-    }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(drop_them) };
     command.output().context("cannot start endiod")
 }
 
