@@ -138,7 +138,7 @@ cases! {
     Agent "a_stopped_agent_leaves_nothing", always, stop::leaves_nothing;
     Agent "a_stop_under_load_drains_meanwhile", always, stop::under_load;
     Agent "a_killed_agent_leaves_nothing", always, stop::killed_leaves_nothing;
-    Core "the_daemon_keeps_no_capability", always, privileges::kept;
+    Core "the_daemon_keeps_no_capability_and_shows_no_address", always, privileges::kept;
     Core "each_privilege_is_what_a_feature_takes", privileges::only_where_rows_differ, privileges::rows_of_doctor;
     Agent "an_agent_that_takes_too_much_lets_go", always, privileges::cpu_limit;
     Agent "a_lost_helper_ends_the_daemon", always, privileges::lost_helper;

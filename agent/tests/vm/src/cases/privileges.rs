@@ -32,12 +32,12 @@ const CAPABILITIES: [(&str, u32); 4] =
 /// The sets of capabilities of a thread, as proc(5) names them; the bounding set is no right to anything.
 const SETS: [&str; 4] = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
 
-/// Runs the agent as root with these capabilities and no others.
-fn with_only(capabilities: &[&str], args: &[&str]) -> Result<Output> {
+/// Runs a program as root with these capabilities and no others.
+fn with_only(capabilities: &[&str], program: &str, args: &[&str]) -> Result<Output> {
     let kept = CAPABILITIES.iter().filter(|(name, _)| capabilities.contains(name));
     let kept = kept.fold(0, |kept, (_, bit)| kept | 1 << bit);
     let lost = CapabilitySet::all().difference(CapabilitySet::from_bits_retain(kept));
-    let mut command = Command::new("endiod");
+    let mut command = Command::new(program);
     command.args(args);
     let drop_them = move || {
         for capability in lost.iter() {
@@ -51,7 +51,7 @@ fn with_only(capabilities: &[&str], args: &[&str]) -> Result<Output> {
     };
     // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
     unsafe { command.pre_exec(drop_them) };
-    command.output().context("cannot start endiod")
+    command.output().with_context(|| format!("cannot start {program}"))
 }
 
 /// What a kernel before 5.19 asks of who reads maps.
@@ -110,6 +110,25 @@ fn sockets(pid: u32) -> Result<BTreeSet<String>> {
     Ok(links.filter(|link| link.starts_with("socket:")).collect())
 }
 
+/// Whoever takes over the daemon has its user and no capability: the helper is closed to that, and only to that.
+fn cannot_be_traced(helper: u32) -> Result<()> {
+    let all = CAPABILITIES.map(|(name, _)| name);
+    for (program, path) in [("cat", "environ"), ("readlink", "fd/0")] {
+        let path = format!("/proc/{helper}/{path}");
+        let [refused, told] =
+            [with_only(&[], program, &[&path])?, with_only(&all, program, &[&path])?];
+        ensure!(!refused.status.success(), "{path} is open to a process without capabilities");
+        ensure!(told.status.success(), "{path} is open to nobody, so this proves nothing");
+    }
+    Ok(())
+}
+
+/// Whether there is an address of the kernel's half: sixteen digits or more, the first four `f`.
+fn names_an_address(text: &str) -> bool {
+    let mut numbers = text.split(|letter: char| !letter.is_ascii_hexdigit());
+    numbers.any(|number| number.len() >= 16 && number.to_ascii_lowercase().starts_with("ffff"))
+}
+
 fn checked(pid: u32, expected: &[(&str, &[&str])]) -> Result<String> {
     let held = held(pid)?;
     for (name, capabilities) in &held {
@@ -136,12 +155,17 @@ pub(crate) fn kept(guest: &Guest, facts: &mut Facts) -> Result<()> {
     facts.insert("helper".into(), checked(helper, &[engine, ("*", of_helper)])?.into());
     let sockets = sockets(helper)?;
     ensure!(sockets.len() == 1, "the helper has more than its line: {sockets:?}");
+    cannot_be_traced(helper)?;
     // What a terminal or a service manager sends to both is for the daemon.
     signal(helper, libc::SIGINT)?;
     signal(helper, libc::SIGTERM)?;
     let armed = "endiod_watchpoint_armed_seconds_total";
     let scrape = settled_scrape(&agent)?;
     ensure!(http::sum(&scrape, armed) > 0.0, "no watchpoint was put on");
+    for path in ["/", "/metrics", "/healthz", "/readyz"] {
+        let (_, served) = http::get(agent.addr(), path)?;
+        ensure!(!served.is_empty() && !names_an_address(&served), "{path} has one:\n{served}");
+    }
     agent.stop(guest, "privileges")?;
 
     let agent = Agent::start(&["--watchpoints", "0", "--late-attach", "off"])?;
@@ -206,7 +230,7 @@ pub(crate) fn rows_of_doctor(guest: &Guest, facts: &mut Facts) -> Result<()> {
 
 fn page(guest: &Guest, name: &str, capabilities: &[&str], flags: &[&str]) -> Result<Report> {
     let args = [&["doctor", "--format", "json"], flags].concat();
-    let output = with_only(capabilities, &args)?;
+    let output = with_only(capabilities, "endiod", &args)?;
     fs::write(guest.out.join(format!("privileges_{name}.json")), &output.stdout)?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("no page: {}", String::from_utf8_lossy(&output.stderr)))
