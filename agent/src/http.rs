@@ -1,4 +1,4 @@
-//! The scrape endpoint: `/metrics`, `/healthz`, `/readyz` and an index at `/`.
+//! The endpoint: `/metrics`, `/healthz`, `/readyz`, and for people `/` and `/findings/…` (`page`).
 //!
 //! Plain HTTP/1, GET and HEAD; OpenMetrics for who asks for it (`accept`). A scrape is encoded on the runtime's blocking threads; it never runs on
 //! the pipeline's thread and never waits for it. No request can make the server hold more than its
@@ -15,8 +15,9 @@
 //! past the connection limit waits in the listener's backlog, at most one time-out long.
 
 mod accept;
+mod auth;
+mod page;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -38,6 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use self::accept::wants_openmetrics;
+pub use self::page::Findings;
 use crate::clock;
 use crate::metrics::{Metrics, OPENMETRICS, TEXT};
 
@@ -114,8 +116,10 @@ pub struct Endpoint {
     pub healthy: Check,
     /// `/readyz`: all that can be watched now is.
     pub ready: Readiness,
-    /// Shown on the index.
+    /// Shown on `/`.
     pub version: &'static str,
+    /// Those that are kept, if any are.
+    pub findings: Option<Findings>,
 }
 
 /// The pipeline's sign of life. `beat` is one store; a clone is the same heart.
@@ -202,7 +206,7 @@ pub async fn serve(
 
 fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
     Router::new()
-        .route("/", get(index))
+        .merge(page::routes())
         .route("/metrics", get(metrics))
         .route(
             "/healthz",
@@ -236,24 +240,6 @@ async fn verdict(checked: Result<&'static str, String>) -> Response {
         Ok(what) => format!("{what}\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
-}
-
-async fn index(State(endpoint): State<Endpoint>) -> Html<String> {
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>endiod</title></head>\n\
-         <body><h1>endiod {}</h1>\n<p>Watches ext4's write completions on this host.</p>\n<ul>\n",
-        endpoint.version
-    );
-    for (path, what) in [
-        ("metrics", "Prometheus metrics"),
-        ("healthz", "whether the pipeline makes progress"),
-        ("readyz", "whether all that can be watched now is watched"),
-    ] {
-        writeln!(page, "<li><a href=\"/{path}\">/{path}</a>: {what}</li>")
-            .expect("a string takes all text");
-    }
-    page.push_str("</ul></body></html>\n");
-    Html(page)
 }
 
 async fn close_if_crowded(

@@ -19,7 +19,7 @@
 //! 6. [`detect`] and [`finding`]: the rules, verdicts held until nothing lost can explain them;
 //! 7. [`oracle`]: the reference cores, explored by `endiod verify`, and in step with the stream;
 //! 8. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
-//! 9. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk;
+//! 9. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk, which [`http`] shows;
 //! 10. [`story`] and [`export`]: a recording told as a picture, or to other tools.
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and

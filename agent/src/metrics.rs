@@ -280,7 +280,8 @@ impl Metrics {
         openmetrics::encode(&self.gather(), self.0.device_families.exemplars(), date)
     }
 
-    fn gather(&self) -> Vec<MetricFamily> {
+    /// What a scrape holds now, on the same terms as [`Metrics::encode`].
+    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
         let mut families = self.0.registry.gather();
         families.retain(|family| self.is_shown(family.name()));
         families

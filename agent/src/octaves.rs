@@ -32,7 +32,7 @@ pub(crate) fn bucket_of(took: Nanos) -> usize {
 }
 
 /// Upper edge of a bucket, seconds.
-fn edge_secs(bucket: usize) -> f64 {
+pub(crate) fn edge_secs(bucket: usize) -> f64 {
     let exponent = OCTAVE_MIN + i32::try_from(bucket).expect("there are 27 edges");
     f64::powi(2.0, exponent)
 }

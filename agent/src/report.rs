@@ -420,7 +420,8 @@ impl Summary {
     }
 }
 
-fn human_seconds(seconds: f64) -> String {
+/// Seconds in the unit that fits.
+pub(crate) fn human_seconds(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{:.1} µs", s * 1e6),
         s if s < 1.0 => format!("{:.1} ms", s * 1e3),

@@ -8,7 +8,10 @@
 //!
 //! Files are 0600 in a directory of 0700: they hold kernel addresses. A disk that is full, a
 //! directory that is gone or a process that is killed costs the file that was being written and
-//! nothing else. This module must never touch a file that it did not name.
+//! nothing else. This module must never touch a file that it did not name. What is kept is read by
+//! [`shelf`].
+
+pub mod shelf;
 
 use std::{
     fs::{self, File, OpenOptions},

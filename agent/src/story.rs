@@ -18,6 +18,7 @@ mod collect;
 mod meaning;
 mod picture;
 mod plain;
+pub mod retell;
 mod seek;
 mod tell;
 mod text;

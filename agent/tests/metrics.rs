@@ -255,6 +255,7 @@ impl Server {
                 attached.then_some("ok").ok_or_else(|| "0 of 2 probes are attached".to_owned())
             }),
             version: "0.1.0",
+            findings: None,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = thread::spawn(move || {

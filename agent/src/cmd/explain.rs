@@ -11,7 +11,7 @@ use endiod::{
     detect::ObjectKind,
     finding::Finding,
     source::trace::TraceError,
-    story::{Collector, Listed, NotThere, Seeker, edit_distance, meaning_in_lines},
+    story::{Collector, Listed, NotThere, Seeker, edit_distance, retell::direct_write},
 };
 use serde::Serialize;
 
@@ -61,9 +61,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let (object, told) = match target(args, findings, &seeker).with_context(context)? {
         Target::List(listed, total) => return list(&listed, total, args.format),
         Target::DirectWrite(finding) => {
-            print(&finding, args.format)?;
-            if let (Format::Text, Some(lines)) = (args.format, meaning_in_lines(finding.rule)) {
-                println!("\nIn plain words\n{lines}");
+            match args.format {
+                Format::Text => println!("{}", direct_write(&finding)),
+                Format::Json => print(&finding, args.format)?,
             }
             return Ok(ExitCode::SUCCESS);
         }

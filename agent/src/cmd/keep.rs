@@ -55,6 +55,11 @@ pub(crate) struct KeepArgs {
 }
 
 impl KeepArgs {
+    /// Where findings go, if anywhere.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        (self.findings_dir != Path::new(NO_DIR)).then_some(self.findings_dir.as_path())
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds { files_max: self.findings_files_max, bytes_max: self.findings_bytes_max }
     }
@@ -74,11 +79,10 @@ impl Keeper {
     /// watches all the same.
     pub(crate) fn open(args: &KeepArgs) -> Result<Self> {
         let bounds = args.bounds();
-        let dir = args.findings_dir.as_path();
-        let opened = (dir != Path::new(NO_DIR)).then(|| Store::open(dir, bounds)).transpose();
+        let opened = args.dir().map(|dir| Store::open(dir, bounds)).transpose();
         let store = match opened {
             Ok(store) => store,
-            Err(error) if dir == Path::new(DEFAULT_DIR) => {
+            Err(error) if args.findings_dir == Path::new(DEFAULT_DIR) => {
                 log::warn!("{error}: findings are kept in the log only; see --findings-dir");
                 None
             }

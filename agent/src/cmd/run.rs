@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use endiod::{
     clock,
     host::Host,
-    http::{self, Endpoint, Heartbeat, Timeouts},
+    http::{self, Endpoint, Findings, Heartbeat, Timeouts},
     metrics::Metrics,
     pipeline::names,
     privileges,
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     config::{self, Reload},
     helper,
-    keep::Keeper,
+    keep::{KeepArgs, Keeper},
     print,
     watch::{Setup, Signals, Watch, block_on},
 };
@@ -55,11 +55,15 @@ async fn daemon(
     metrics.watch_process(&host, Some(helper.pid()))?;
     let mut setup = Setup::new(&args.watch, host, metrics, Heartbeat::new(SILENCE_MAX));
     let (stop_serving, stopped) = oneshot::channel::<()>();
-    let mut server =
-        tokio::spawn(http::serve(listener, endpoint(&setup), Timeouts::default(), async move {
+    let mut server = tokio::spawn(http::serve(
+        listener,
+        endpoint(&setup, &args.watch.keep),
+        Timeouts::default(),
+        async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = stopped.await;
-        }));
+        },
+    ));
     let keeper = Keeper::open(&args.watch.keep)?;
     setup.helper = Some(helper);
     setup.reload = args.config.is_some().then(|| Reload::of(args));
@@ -85,7 +89,7 @@ async fn daemon(
     Ok(ExitCode::SUCCESS)
 }
 
-fn endpoint(setup: &Setup) -> Endpoint {
+fn endpoint(setup: &Setup, keep: &KeepArgs) -> Endpoint {
     let Setup { metrics, heartbeat, readiness, .. } = setup;
     let (heartbeat, readiness) = (heartbeat.clone(), readiness.clone());
     Endpoint {
@@ -93,5 +97,6 @@ fn endpoint(setup: &Setup) -> Endpoint {
         healthy: Arc::new(move || heartbeat.check()),
         ready: Arc::new(move || readiness.check()),
         version: env!("CARGO_PKG_VERSION"),
+        findings: keep.dir().map(Findings::new),
     }
 }
