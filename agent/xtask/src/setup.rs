@@ -6,6 +6,7 @@
 //! link with, is installed as root or else named in the error.
 
 mod arm64;
+mod browser;
 mod buildah;
 mod cargo_tool;
 mod debian;
@@ -15,6 +16,7 @@ mod guest;
 mod headers;
 mod kernel;
 mod layout;
+mod node;
 mod python;
 mod qemu;
 mod root;
@@ -32,6 +34,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub(crate) use self::{
     arm64::{Arm64, TARGET},
+    browser::browser,
     buildah::buildah,
     debian::{FIO, PROMETHEUS, Set, programs as programs_of_debian, promtool},
     fixtures::{FIXTURES, FixtureFiles},
@@ -85,6 +88,7 @@ pub(crate) fn main(workspace: &Workspace, args: &SetupArgs) -> Result<ExitCode> 
         promtool(workspace)?;
         python(workspace)?;
         grafana(workspace)?;
+        browser(workspace)?;
     }
     eprintln!("setup: everything is in {}", workspace.store().display());
     Ok(ExitCode::SUCCESS)

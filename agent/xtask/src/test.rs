@@ -2,6 +2,7 @@
 //! the guests' metrics look like to Prometheus. It ends with a table and a count.
 
 mod arm64;
+mod browser;
 mod dashboards;
 mod grafana;
 mod kernel;
@@ -21,6 +22,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, ExitCode, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -43,14 +45,19 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     setup::programs(workspace)?;
     let mut host = host_tests(workspace, args.filter.as_deref())?;
     if args.filter.is_none() {
-        host.add(without_programs(workspace));
-        host.add(perfetto::check(workspace));
-        host.add(dashboards::check(workspace));
-        host.add(openmetrics::check(workspace));
-        host.add(grafana::check(workspace));
-        host.add(packages::licences(workspace));
-        host.add(packages::manifests(workspace));
-        host.add(service_monitor::check(workspace));
+        thread::scope(|scope| {
+            // A browser waits for its pages, and these for it.
+            let pages = scope.spawn(|| browser::check(workspace));
+            host.add(without_programs(workspace));
+            host.add(perfetto::check(workspace));
+            host.add(dashboards::check(workspace));
+            host.add(openmetrics::check(workspace));
+            host.add(grafana::check(workspace));
+            host.add(packages::licences(workspace));
+            host.add(packages::manifests(workspace));
+            host.add(service_monitor::check(workspace));
+            host.add(pages.join().unwrap_or_else(|_| bail!("looking at the pages panicked")));
+        });
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();

@@ -1,5 +1,5 @@
-//! Programs of Debian for guests: each set with the libraries that it loads, in one directory, with the
-//! loader that runs them whatever the guest has:
+//! Programs of Debian for guests, and a browser: each set with the libraries that it loads, in one directory,
+//! with the loader that runs them whatever the guest or this machine has:
 //! `/in/SET/ld-linux-x86-64.so.2 --library-path /in/SET /in/SET/PROGRAM`.
 
 use std::{
@@ -62,8 +62,28 @@ pub(crate) const PROMETHEUS: Set = Set {
     ours: Some("usr/bin/promtool"),
 };
 
+/// What shows pages, without a screen. It looks for what it reads beside the program that was started, which is
+/// the loader: in the same directory.
+pub(super) const CHROMIUM: Set = Set {
+    name: "chromium",
+    recipe: "chromium 1",
+    packages: &["chromium-headless-shell", "fonts-dejavu-core"],
+    programs: &["usr/lib/chromium/chromium-headless-shell"],
+    files: &[
+        "usr/lib/chromium/headless_command_resources.pak",
+        "usr/lib/chromium/headless_lib_data.pak",
+        "usr/lib/chromium/headless_lib_strings.pak",
+        "usr/lib/chromium/icudtl.dat",
+        "usr/lib/chromium/v8_context_snapshot.bin",
+        "usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+        "usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf",
+        "usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf",
+    ],
+    ours: None,
+};
+
 /// Where packages keep libraries that only their own programs are to find.
-const PRIVATE: &[&str] = &["usr/lib/x86_64-linux-gnu/ceph"];
+const PRIVATE: &[&str] = &["usr/lib/x86_64-linux-gnu/ceph", "usr/lib/x86_64-linux-gnu/pulseaudio"];
 
 /// The directory of a set, fetched if it is missing.
 pub(crate) fn programs(workspace: &Workspace, set: &Set) -> Result<PathBuf> {
@@ -78,7 +98,7 @@ pub(crate) fn promtool(workspace: &Workspace) -> Result<PathBuf> {
 fn fetched(workspace: &Workspace, set: &Set) -> Result<PathBuf> {
     let _lock = lock(workspace)?;
     let root = workspace.store().join(set.name);
-    install(&root, set.recipe, &format!("{} of the guests", set.name), |into| {
+    install(&root, set.recipe, &format!("{} of Debian", set.name), |into| {
         let archive = Archive::open(workspace, Release::Bookworm)?;
         let tree = into.join("packages");
         let packages = archive.closure(set.packages, false)?;

