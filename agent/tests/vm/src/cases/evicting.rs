@@ -9,6 +9,7 @@
 use std::{
     fs::{self, File},
     io,
+    net::SocketAddr,
     os::{fd::AsRawFd as _, unix::fs::FileExt as _},
     path::Path,
     process::Command,
@@ -21,7 +22,7 @@ use endiod::{clock, event::Nanos, report::Evictions};
 use serde_json::Value;
 
 use super::stock::rig::Rig;
-use crate::{Facts, Guest, agent::Agent, findings, workload::sync};
+use crate::{Facts, Guest, agent::Agent, findings, http, workload::sync};
 
 /// In memory.
 const FINDINGS: &str = "/tmp/evicting";
@@ -49,7 +50,7 @@ pub(crate) fn is_named(guest: &Guest, facts: &mut Facts) -> Result<()> {
     rig.until_a_write_waits()?;
     fs::remove_file(&path)?;
     let (tid, evictor) = evict(file)?;
-    let told = told(guest, facts, since, tid);
+    let told = told(guest, facts, since, tid, agent.addr());
     // Whatever was told: nobody can end the thread that waits.
     rig.release_data(false)?;
     evictor.join().map_err(|_| anyhow!("the evicting thread panicked"))?;
@@ -69,12 +70,13 @@ pub(crate) fn is_named(guest: &Guest, facts: &mut Facts) -> Result<()> {
 }
 
 /// While it waits.
-fn told(guest: &Guest, facts: &mut Facts, since: Nanos, tid: u32) -> Result<()> {
+fn told(guest: &Guest, facts: &mut Facts, since: Nanos, tid: u32, agent: SocketAddr) -> Result<()> {
     let finding = findings::first(Path::new(FINDINGS), "stuck", since.0)?;
     facts.insert("told".into(), finding["what"].clone());
     facts.insert("waits in".into(), stack(tid)?.into());
     names(&finding, tid)?;
-    explains(guest, &finding, tid)
+    explains(guest, &finding, tid)?;
+    shows(agent, &finding, tid)
 }
 
 /// Begins to write it back and does not wait.
@@ -128,8 +130,24 @@ fn explains(guest: &Guest, finding: &Value, tid: u32) -> Result<()> {
     let output = explain.output().context("cannot start endiod explain")?;
     let said = String::from_utf8_lossy(&output.stdout);
     // Lines end where they are full.
-    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let sentence = format!("Task {tid} \"{EVICTOR}\" had been in {CALL} for ");
-    ensure!(words.contains(&sentence), "it does not say {sentence:?}:\n{said}");
+    ensure!(words(&said).contains(&sentence), "it does not say {sentence:?}:\n{said}");
     Ok(())
+}
+
+/// So does the agent itself, on the finding's page, while it watches.
+fn shows(agent: SocketAddr, finding: &Value, tid: u32) -> Result<()> {
+    let id = finding["id"].as_str().context("a finding has an id")?;
+    let (status, page) = http::get(agent, &format!("/findings/{id}"))?;
+    let sentence = format!("Task {tid} &quot;{EVICTOR}&quot; had been in {CALL} for ");
+    ensure!(status == 200 && words(&page).contains(&sentence), "{status}: {page}");
+    let (_, all) = http::get(agent, "/")?;
+    ensure!(all.contains(&format!("<a href=\"/findings/{id}\">stuck</a>")), "{all}");
+    let (status, why) = http::get(agent, &format!("/findings/{id}/trace"))?;
+    ensure!(status == 403 && why.contains(FINDINGS), "{status}: {why}");
+    Ok(())
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
