@@ -77,7 +77,7 @@ pub(crate) fn introduce(metrics: &Metrics, mountpoint: &str) {
         uuid: None,
     };
     metrics.set_devices(&[device(0, "vda", "/mnt"), device(16, "vdb", mountpoint)]);
-    metrics.watch_process(Path::new("/")).unwrap();
+    metrics.watch_process(&endiod::host::Host::default(), None).unwrap();
 }
 
 /// New metrics with the pipeline's names.
