@@ -343,6 +343,11 @@ fn agent_body(kind: u16, bytes: &[u8]) -> Result<Body, Malformed> {
             let wire::TaskName { header: _, task, pad: _, comm } = read(bytes)?;
             Body::TaskName { tid: task, comm: Name(comm) }
         }
+        wire::TaskCgroup::KIND => {
+            let wire::TaskCgroup { header: _, task, bits, path } = read(bytes)?;
+            let cut = bits & wire::cgroup::CUT != 0;
+            Body::TaskCgroup { tgid: task, path: Name(path), cut }
+        }
         wire::WatchBegin::KIND => {
             let wire::WatchBegin { header: _, io_end, at_ns, slot, cpus } = read(bytes)?;
             Body::WatchBegin { io_end: IoEndAddr(io_end), slot, at: Nanos(at_ns), cpus }

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use bound::{LeftOut, ProgramBound};
-pub use endiod_wire::wire::{IO_END_LIST_VEC_OFFSET, IoEndImage};
+pub use endiod_wire::wire::{CGROUP_PATH_LEN, IO_END_LIST_VEC_OFFSET, IoEndImage};
 
 /// A moment, CLOCK_MONOTONIC nanoseconds.
 #[derive(
@@ -379,6 +379,12 @@ pub enum Body {
     TaskName {
         tid: u32,
         comm: Name<16>,
+    },
+    TaskCgroup {
+        tgid: u32,
+        path: Name<CGROUP_PATH_LEN>,
+        /// That is the end of a longer one.
+        cut: bool,
     },
     WatchBegin {
         io_end: IoEndAddr,

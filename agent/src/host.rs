@@ -3,6 +3,7 @@
 //! Everything is read from `/proc` and `/sys` under a root that tests may replace. Absence is an
 //! `Option`: "could not tell" differs from "no".
 
+mod cgroup;
 mod ext4;
 mod kallsyms;
 mod preemption;
@@ -13,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use cgroup::Cgroup;
 pub use ext4::Ext4;
 pub use kallsyms::{CodeSymbol, Kallsyms};
 pub use preemption::Preemption;
@@ -145,6 +147,11 @@ impl Host {
         let len = end.unwrap_or(text.len()).min(15);
         comm[..len].copy_from_slice(&text[..len]);
         Some(comm)
+    }
+
+    /// The control group of a process.
+    pub fn cgroup(&self, tgid: u32) -> Option<Cgroup> {
+        Cgroup::parse(&self.read(&format!("proc/{tgid}/cgroup")).ok()?)
     }
 
     /// `kernel.kptr_restrict`: 2 hides addresses from everyone.

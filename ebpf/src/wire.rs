@@ -27,15 +27,15 @@ mod values;
 use core::mem::size_of;
 
 pub use bounds::{
-    BOUNDS, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX, OPEN_FSYNCS_MAX,
-    RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, WATCH_SLOTS_MAX, WatchCall, WatchCounters, bound,
-    task_table,
+    BOUNDS, CGROUP_PATH_LEN, CpuCounters, LANES, LISTED_MAX, LIVE_IO_ENDS_MAX, OPEN_DIRECT_IOS_MAX,
+    OPEN_FSYNCS_MAX, RELEASING_MAX, RQ_BIOS_MAX, TASK_TABLES, WATCH_SLOTS_MAX, WatchCall,
+    WatchCounters, bound, task_table,
 };
 pub use config::{config_key, subject};
 pub use image::{
     IO_END_FLAG_OFFSET, IO_END_INODE_OFFSET, IO_END_LIST_VEC_OFFSET, IO_END_SIZE, IoEndImage,
 };
-pub use values::{backend, context, fsync_phase, valid, watch_end};
+pub use values::{backend, cgroup, context, fsync_phase, valid, watch_end};
 
 /// Version of this format; a recording of another is refused.
 pub const VERSION: u16 = 1;
@@ -583,6 +583,16 @@ records! {
         slots: u32,
         /// CPUs that are watched.
         cpus: u32,
+    }
+    /// The cgroup of a process whose fsync was seen, as `/proc/PID/cgroup` showed it at its
+    /// first sight within a second; told again when it changed. Only for people: no verdict depends on it.
+    79 TaskCgroup "task_cgroup" {
+        /// Thread group id.
+        task: u32,
+        /// Bits of [`cgroup`].
+        bits: u32,
+        /// Path from the root of the hierarchy, NUL padded; of a longer one its end.
+        path: [u8; CGROUP_PATH_LEN],
     }
 }
 

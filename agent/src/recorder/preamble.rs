@@ -57,6 +57,7 @@ fn key(record: &[u8]) -> Option<(u16, u64)> {
         Body::ProgramLoss { .. } => (wire::ProgramLoss::KIND, 0),
         Body::WatchTotals(_) => (wire::WatchTotals::KIND, 0),
         Body::TaskName { tid, .. } => (wire::TaskName::KIND, tid.into()),
+        Body::TaskCgroup { tgid, .. } => (wire::TaskCgroup::KIND, tgid.into()),
         Body::Attach { probe, .. } | Body::Detach { probe } => (wire::Attach::KIND, probe.0.into()),
         _ => return None,
     })

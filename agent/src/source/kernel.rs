@@ -54,7 +54,7 @@ pub use types::{IO_END_CACHE, LAYOUT_KNOWN_TO};
 
 use crate::{
     event::{Backend, Nanos, ProbeId},
-    host::Host,
+    host::{Cgroup, Host},
     probes::PROBES,
     source::own::{Opening, OwnRecords},
 };
@@ -257,6 +257,11 @@ impl KernelSource {
     /// Writes what a task is called.
     pub fn announce_task(&mut self, tid: u32, comm: [u8; 16], deliver: &mut dyn FnMut(&[u8])) {
         self.own.task_name(tid, comm, deliver);
+    }
+
+    /// Writes the cgroup of a process.
+    pub fn announce_cgroup(&mut self, tgid: u32, cgroup: &Cgroup, deliver: &mut dyn FnMut(&[u8])) {
+        self.own.task_cgroup(tgid, cgroup, deliver);
     }
 
     /// Closes the last epoch, detaches every program, delivers what they still wrote. Programs go one

@@ -10,6 +10,7 @@ use endiod_wire::wire::{self, Header, Record, bytes_of, config_key};
 use crate::{
     clock,
     event::{Cpu, DevId, IoEndAddr, LeftOut, Name, Nanos, ProbeId, WatchTotals},
+    host::Cgroup,
     limits,
 };
 
@@ -96,6 +97,14 @@ impl OwnRecords {
     pub fn task_name(&mut self, task: u32, comm: [u8; 16], deliver: &mut dyn FnMut(&[u8])) {
         let header = self.header::<wire::TaskName>();
         deliver(bytes_of(&wire::TaskName { header, task, pad: 0, comm }));
+    }
+
+    /// The cgroup of a process.
+    pub fn task_cgroup(&mut self, task: u32, cgroup: &Cgroup, deliver: &mut dyn FnMut(&[u8])) {
+        let header = self.header::<wire::TaskCgroup>();
+        let Cgroup { path, cut, v1 } = *cgroup;
+        let bits = if cut { wire::cgroup::CUT } else { 0 } | if v1 { wire::cgroup::V1 } else { 0 };
+        deliver(bytes_of(&wire::TaskCgroup { header, task, bits, path }));
     }
 
     /// A kernel symbol, before its first use.

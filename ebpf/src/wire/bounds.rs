@@ -111,3 +111,7 @@ pub struct WatchCounters {
     /// Of those, the ones that could not be written to the ring.
     pub lost: u64,
 }
+
+/// Bytes of a cgroup's path in `TaskCgroup`, of a longer one the last: a service of systemd has 40, a container's
+/// scope, which says whose it is, 84. A decoded record stays as small as one with an image.
+pub const CGROUP_PATH_LEN: usize = 96;

@@ -75,3 +75,11 @@ pub mod fsync_phase {
     /// `blkdev_issue_flush`: the device's cache is flushed.
     pub const BARRIER: u32 = 4;
 }
+
+/// Bits of `TaskCgroup::bits`.
+pub mod cgroup {
+    /// The path is longer; its end is here.
+    pub const CUT: u32 = 1;
+    /// It is that of the version 1 hierarchy `memory`, for the unified one has no controllers here.
+    pub const V1: u32 = 2;
+}
