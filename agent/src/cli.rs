@@ -14,7 +14,7 @@ use endiod::{
 use crate::cmd::{
     config::InForce, explain::ExplainArgs, export::ExportArgs, extras::ExtrasArgs,
     helper::HelperArgs, keep::KeepArgs, record::RecordArgs, replay::ReplayArgs,
-    simulate::SimulateArgs, stress::StressArgs, verify::VerifyArgs,
+    simulate::SimulateArgs, stress::StressArgs, top::TopArgs, verify::VerifyArgs,
 };
 
 /// A day: nobody waits longer to be told.
@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Record(RecordArgs),
     /// Reads a recording as if it happened now; the same bytes out every time
     Replay(ReplayArgs),
+    /// What happens now, or happened in a recording, on a screen: io_ends in flight, phases, who calls fsync
+    Top(Box<TopArgs>),
     /// Draws the story of one io_end of a recording, or tells the finding of a direct write: who did what in
     /// which order, and what it means
     Explain(ExplainArgs),
@@ -169,6 +171,9 @@ pub(crate) struct RunArgs {
     /// How to watch.
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
+    /// How the last summary is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
     /// What all of that came to, by setting.
     #[arg(skip)]
     pub(crate) in_force: InForce,
@@ -244,9 +249,6 @@ pub(crate) struct WatchArgs {
     /// Findings on the way.
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
-    /// How the last summary is written to stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
 }
 
 impl WatchArgs {

@@ -13,6 +13,7 @@ pub(crate) mod run;
 pub(crate) mod selftest;
 pub(crate) mod simulate;
 pub(crate) mod stress;
+pub(crate) mod top;
 pub(crate) mod verify;
 mod watch;
 

@@ -20,7 +20,7 @@
 //! 7. [`oracle`]: the reference cores, explored by `endiod verify`, and in step with the stream;
 //! 8. [`pipeline`]: the order of all that; [`metrics`], [`http`] and [`report`]: what people see;
 //! 9. [`recorder`] and [`store`]: the last bytes of the stream, and findings on disk, which [`http`] shows;
-//! 10. [`story`] and [`export`]: a recording told as a picture, or to other tools.
+//! 10. [`story`] and [`export`]: a recording told as a picture, or to other tools; [`top`]: what happens now, on a screen.
 //!
 //! Beside the flow: [`host`] and [`devices`] (facts about this machine), [`generation`] and
 //! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`witnesses`]
@@ -71,4 +71,5 @@ pub mod source;
 pub mod store;
 pub mod story;
 pub mod stress;
+pub mod top;
 pub mod witnesses;

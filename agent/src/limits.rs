@@ -80,6 +80,10 @@ limits! {
     CALL_PHASES_MAX, "call_phases_max" = 64, "Phases of one fsync that an export tells one by one; a call has four, a fast commit a few more.", "phases_left_out of the call";
     STORY_ID_BYTES_MAX, "story_id_bytes_max" = 64, "Letters of an id that are compared to find the nearest; an io_end's has at most 37.", "none: what follows is not compared";
     TASK_NAMES_MAX, "task_names_max" = 4_096, "Tasks whose names are known at once; half of what a slice may begin with.", "none: a task without a name is told by its number";
+    CALLERS_READ_MAX, "callers_read_max" = 1_024, "Processes whose name and cgroup are read in /proc within a second, 30 us each; a host where more call fsync in a second is known by the others.", "none: a process without a name is told by its number, its cgroup is unknown";
+    TOP_PROCESSES_MAX, "top_processes_max" = 512, "Processes of which `endiod top` counts the fsyncs one by one: a screen has 20, and those that were idle for 20 s make room.", "the row ~other of that table";
+    TOP_DEVICES_MAX, "top_devices_max" = 64, "Devices that `endiod top` shows one by one, 7 KiB of octaves each.", "the row ~other of that table";
+    TOP_SECONDS_MAX, "top_seconds_max" = 600, "Seconds of a recording that `endiod top` can step back at once; beyond them it reads from the start again.", "none: the step takes longer";
     WRITERS_MAX, "writers_max" = 256, "Instructions that write a flag and have a name in the stream; a kernel has six, and each unknown one costs a reading of /proc/kallsyms.", "endiod_watchpoint_hits_total{outcome=unnamed}";
     WATCHPOINTS, "watchpoints" = 3, "x86 has four debug registers per CPU; one is left to debuggers unless --watchpoints says otherwise.", "endiod_watchpoint_slots";
     WATCH_INTERRUPTS_MAX, "watch_interrupts_max" = 4_000, "Interrupts a second to all CPUs together; on one CPU as many as its timer's at most (CONFIG_HZ 250 to 1000), on 64 a sixteenth of that.", "endiod_watchpoint_armed_seconds_total, which grows slower";

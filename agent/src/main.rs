@@ -28,6 +28,7 @@ fn work(cli: cli::Cli) -> Result<ExitCode> {
         cli::Verb::Selftest(args) => cmd::selftest::run(&args),
         cli::Verb::Record(args) => cmd::record::run(&args),
         cli::Verb::Replay(args) => cmd::replay::run(&args),
+        cli::Verb::Top(args) => cmd::top::run(&args),
         cli::Verb::Explain(args) => cmd::explain::run(&args),
         cli::Verb::Export(args) => cmd::export::run(&args),
         cli::Verb::Extras(args) => cmd::extras::run(&args),

@@ -58,6 +58,19 @@ impl Octaves {
         self.max = self.max.max(duration);
     }
 
+    /// Counts what another counted, too.
+    pub fn add(&mut self, other: &Octaves) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.max = self.max.max(other.max);
+    }
+
+    /// By bucket, the one beyond the last edge at the end.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -8,6 +8,7 @@
 //!
 //! It knows time, loss and names from records alone, so a recording gives what the live stream gave. It must never do I/O or read a clock; the findings it keeps are bounded.
 
+mod health;
 pub(crate) mod kernel_facts;
 mod meter;
 mod names;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 
 use endiod_wire::wire::{config_key, subject};
 
+pub use health::Health;
 pub use names::names;
 pub use onlooker::Onlooker;
 

@@ -22,7 +22,7 @@ use super::{
     print,
     watch::{Setup, Signals, Watch, block_on},
 };
-use crate::cli::WatchArgs;
+use crate::cli::{Format, WatchArgs};
 
 /// Flags of `record`.
 #[derive(Debug, Args)]
@@ -39,6 +39,9 @@ pub(crate) struct RecordArgs {
     /// How to watch.
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
+    /// How the last summary is written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 pub(crate) fn run(args: &RecordArgs) -> Result<ExitCode> {
@@ -58,7 +61,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let stop = watch.watch(&mut signals, args.watch.duration).await;
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     let (summary, tape) = watch.finish().await;
-    print(&summary, args.watch.format)?;
+    print(&summary, args.format)?;
     let written = tape.expect("the watch was started with a tape").finish();
     stop?;
     let Written { records, bytes, .. } =

@@ -82,7 +82,7 @@ async fn daemon(
     log::info!("{}: detaching", stop.as_ref().unwrap_or(&"an error"));
     // Whatever ended it: what was seen is told.
     let (summary, _) = watch.finish().await;
-    print(&summary, args.watch.format)?;
+    print(&summary, args.format)?;
     stop?;
     drop(stop_serving);
     server.await.context("the server's task failed")??;

@@ -17,6 +17,7 @@
 //! ends in the same summary. Findings are said at the TICK that confirms them.
 
 mod attaching;
+mod callers;
 mod cpu;
 mod names;
 mod presence;
@@ -52,8 +53,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{keep::Keeper, record::Tape};
+use super::{keep::Keeper, record::Tape, top::Viewer};
 use attaching::{Attaching, opened};
+use callers::Callers;
 use cpu::CpuLimit;
 use names::TaskNames;
 use presence::{Presence, Turn};
@@ -85,6 +87,15 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// Waits for a request to stop; says which.
+    pub(crate) async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.reload.recv() => "SIGHUP",
+        }
+    }
+
     /// From here on a signal is a request to stop in order.
     pub(crate) fn new() -> Result<Self> {
         Ok(Signals {
@@ -102,6 +113,8 @@ struct Takers {
     keeper: Keeper,
     pipeline: Pipeline,
     names: TaskNames,
+    callers: Callers,
+    viewer: Option<Viewer>,
 }
 
 impl Takers {
@@ -110,8 +123,14 @@ impl Takers {
             tape.push(record);
             self.names.want_of_record(record);
         }
+        if self.tape.is_some() || self.viewer.is_some() {
+            self.callers.want_of_record(record);
+        }
         self.keeper.push(record);
-        self.pipeline.feed(record);
+        match &mut self.viewer {
+            Some(viewer) => self.pipeline.feed_before(record, viewer.onlooker()),
+            None => self.pipeline.feed(record),
+        }
     }
 
     /// Says and keeps what was found since the last time.
@@ -141,7 +160,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Attaches, or begins to wait for something to attach to; `tape` is asked for once that worked.
     pub(crate) fn start(
-        setup: Setup,
+        mut setup: Setup,
         keeper: Keeper,
         tape: impl FnOnce() -> Result<Option<Tape>>,
     ) -> Result<Watch> {
@@ -171,6 +190,8 @@ impl Watch {
                 keeper,
                 pipeline: Pipeline::new(setup.metrics.clone()),
                 names: TaskNames::default(),
+                callers: Callers::default(),
+                viewer: setup.viewer.take(),
             },
             setup,
             devices: DeviceReader::default(),
@@ -232,6 +253,7 @@ impl Watch {
         source.announce(*opening, &mut |record| takers.take(record));
         self.named.clear();
         self.takers.names.begin();
+        self.takers.callers.begin();
         self.mounts = Mounts::default();
         self.refresh_devices();
         match &self.source {
@@ -331,7 +353,9 @@ impl Watch {
     fn drain(&mut self) -> bool {
         self.refresh_devices();
         let Watch { source, takers, .. } = self;
-        source.drain(&mut |record| takers.take(record))
+        let more = source.drain(&mut |record| takers.take(record));
+        self.name_callers();
+        more
     }
 
     fn tick(&mut self) -> Result<()> {
@@ -343,6 +367,7 @@ impl Watch {
             Err(error) => log::error!("{error}: no verdict is confirmed until it can be"),
             Ok(()) => {}
         }
+        self.takers.callers.tick();
         self.name_tasks();
         self.takers.tell_findings();
         if let Some(tape) = &mut self.takers.tape {
@@ -350,8 +375,24 @@ impl Watch {
         }
         self.measure();
         self.bound_cpu();
+        if let Takers { viewer: Some(viewer), pipeline, .. } = &mut self.takers {
+            viewer.show(pipeline, self.setup.readiness.check());
+        }
         service::alive();
         Ok(())
+    }
+
+    /// Names those who wrote through to the disk, while they are there to be asked.
+    fn name_callers(&mut self) {
+        let Watch { source, takers, setup, .. } = self;
+        for told in takers.callers.take(&setup.host) {
+            if let Some(comm) = told.comm {
+                source.announce_task(told.tgid, comm, &mut |record| takers.take(record));
+            }
+            if let Some(cgroup) = told.cgroup {
+                source.announce_cgroup(told.tgid, &cgroup, &mut |record| takers.take(record));
+            }
+        }
     }
 
     /// Names the tasks of what was found, or recorded, since the last TICK.

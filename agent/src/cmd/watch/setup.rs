@@ -11,7 +11,10 @@ use endiod::{
 };
 
 use super::Readiness;
-use crate::{cli::WatchArgs, cmd::config::Reload};
+use crate::{
+    cli::WatchArgs,
+    cmd::{config::Reload, top::Viewer},
+};
 
 /// What a watch needs from its verb.
 pub(crate) struct Setup {
@@ -31,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) readiness: Readiness,
     /// What SIGHUP reads again; without it, SIGHUP is a request to stop.
     pub(crate) reload: Option<Reload>,
+    /// Who is shown what happens.
+    pub(crate) viewer: Option<Viewer>,
 }
 
 impl Setup {
@@ -54,6 +59,7 @@ impl Setup {
             heartbeat,
             readiness: Readiness::default(),
             reload: None,
+            viewer: None,
         }
     }
 

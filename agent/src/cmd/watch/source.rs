@@ -4,6 +4,7 @@ use std::io;
 
 use endiod::{
     event::{DevId, Nanos},
+    host::Cgroup,
     source::{
         kernel::{KernelSource, TotalsError},
         own::Opening,
@@ -54,6 +55,19 @@ impl Source {
     ) {
         match self {
             Source::Kernel(kernel) => kernel.announce_task(tid, comm, deliver),
+            Source::Waiting(_) => {}
+        }
+    }
+
+    /// Writes the cgroup of a process; nobody is seen while nothing is attached.
+    pub(super) fn announce_cgroup(
+        &mut self,
+        tgid: u32,
+        cgroup: &Cgroup,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) {
+        match self {
+            Source::Kernel(kernel) => kernel.announce_cgroup(tgid, cgroup, deliver),
             Source::Waiting(_) => {}
         }
     }
