@@ -15,6 +15,7 @@ mod packages;
 mod page;
 mod panels;
 mod perfetto;
+mod screen;
 mod service_monitor;
 mod truth;
 
@@ -58,6 +59,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
             host.add(service_monitor::check(workspace));
             host.add(pages.join().unwrap_or_else(|_| bail!("looking at the pages panicked")));
         });
+        host.add(screen::check(workspace));
     }
     eprintln!("test: builds and host tests took {:.0} s", begun.elapsed().as_secs_f64());
     let mut columns = Vec::new();

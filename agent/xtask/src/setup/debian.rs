@@ -82,6 +82,16 @@ pub(super) const CHROMIUM: Set = Set {
     ours: None,
 };
 
+/// A terminal without a screen, for programs that want one; for this machine.
+pub(crate) const TMUX: Set = Set {
+    name: "tmux",
+    recipe: "tmux 1",
+    packages: &["tmux"],
+    programs: &["usr/bin/tmux"],
+    files: &[],
+    ours: None,
+};
+
 /// Where packages keep libraries that only their own programs are to find.
 const PRIVATE: &[&str] = &["usr/lib/x86_64-linux-gnu/ceph", "usr/lib/x86_64-linux-gnu/pulseaudio"];
 
