@@ -28,6 +28,7 @@ mod replica;
 mod scrape;
 mod stock;
 mod stop;
+mod top;
 mod undescribed;
 mod watch;
 
@@ -148,6 +149,7 @@ cases! {
     Agent "doctor_without_privileges_cannot_tell", always, doctor::without_privileges;
     Agent "selftest_sees_a_whole_life", always, doctor::selftest;
     Agent "a_recording_replays_to_the_same_summary", always, record::replays_to_the_same_summary;
+    Agent "top_shows_who_calls_fsync", always, top::shows_who_calls_fsync;
     Stock "failed_writes_are_followed_and_only_their_conversion_is_accused", failing::only_where_the_core_has_a_run, failing::followed;
     Stock "who_waits_in_an_eviction_is_named", always, evicting::is_named;
     Stock "blocks_of_a_failed_write_are_bared_where_its_conversion_is_accused", always, stock::bared;
