@@ -2,29 +2,20 @@
 //!
 //! Plain HTTP/1, GET and HEAD; OpenMetrics for who asks for it (`accept`). A scrape is encoded on the runtime's blocking threads; it never runs on
 //! the pipeline's thread and never waits for it. No request can make the server hold more than its
-//! bounds:
-//!
-//! ```text
-//!  accept ──► Idle ──first byte──► Reading ──answer──► Writing ──flushed──► Idle …
-//!               │ REQUEST/IDLE        │ REQUEST            │ WRITE
-//!               └────── time-out ─────┴──────► closed ◄────┘ (or REQUEST_BYTES_MAX)
-//! ```
-//!
-//! The bounds live in `Connection`, below hyper: a semaphore on accepting, a deadline per state and
-//! a byte count per request, because `axum::serve` passes none of hyper's own settings on. What is
-//! past the connection limit waits in the listener's backlog, at most one time-out long.
+//! bounds (`connection`): a semaphore on accepting, a deadline per state and a byte count per request,
+//! because `axum::serve` passes none of hyper's own settings on. What is past the connection limit waits in
+//! the listener's backlog, at most one time-out long.
 
 mod accept;
 mod auth;
+mod connection;
 mod page;
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -33,12 +24,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use self::accept::wants_openmetrics;
+use self::connection::Connection;
 pub use self::page::Findings;
 use crate::clock;
 use crate::metrics::{Metrics, OPENMETRICS, TEXT};
@@ -276,120 +266,5 @@ impl axum::serve::Listener for BoundedListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-}
-
-/// What a connection does, as far as its bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doing {
-    Idle,
-    Reading { bytes: usize },
-    Writing,
-}
-
-/// A TCP stream with a deadline per state; see the module's picture.
-struct Connection {
-    stream: TcpStream,
-    doing: Doing,
-    deadline: Pin<Box<Sleep>>,
-    timeouts: Timeouts,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, timeouts: Timeouts, place: OwnedSemaphorePermit) -> Self {
-        let deadline = Box::pin(sleep(timeouts.request));
-        Connection { stream, doing: Doing::Idle, deadline, timeouts, _place: place }
-    }
-
-    fn enter(&mut self, doing: Doing, timeout: Duration) {
-        self.doing = doing;
-        self.deadline.as_mut().reset(tokio::time::Instant::now() + timeout);
-    }
-
-    /// Counts bytes of a request. Bytes while an answer is written belong to the next request, which
-    /// starts when it is flushed.
-    fn received(&mut self, bytes: usize) -> io::Result<()> {
-        match &mut self.doing {
-            Doing::Idle => self.enter(Doing::Reading { bytes }, self.timeouts.request),
-            Doing::Reading { bytes: sum } => *sum += bytes,
-            Doing::Writing => {}
-        }
-        match self.doing {
-            Doing::Reading { bytes } if bytes > REQUEST_BYTES_MAX => {
-                Err(io::Error::other("the request is too long"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Pending until the deadline, then an error.
-    fn expired<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Bytes taken by the client, or a client that takes none.
-    fn sent(
-        &mut self,
-        cx: &mut Context<'_>,
-        taken: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if taken.is_ready() || self.doing != Doing::Writing {
-            self.enter(Doing::Writing, self.timeouts.write);
-        }
-        if taken.is_ready() { taken } else { self.expired(cx) }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.received(buffer.filled().len() - before)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => self.expired(cx),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let taken = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.sent(cx, taken)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let taken = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.sent(cx, taken)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() && self.doing == Doing::Writing {
-            let idle = self.timeouts.idle;
-            self.enter(Doing::Idle, idle);
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
