@@ -1,6 +1,10 @@
 //! The command line: types only, no work. Help texts are the reference.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use endiod_wire::wire::{LIVE_IO_ENDS_MAX, WATCH_SLOTS_MAX};
@@ -19,6 +23,8 @@ use crate::cmd::{
 
 /// A day: nobody waits longer to be told.
 const STUCK_AFTER_S_MAX: f64 = 86_400.0;
+/// In place of a web configuration: there is none.
+const NO_WEB_CONFIG: &str = "none";
 
 /// Watches ext4's write completions in the running kernel.
 #[derive(Debug, Parser)]
@@ -168,6 +174,16 @@ pub(crate) struct RunArgs {
         default_value = "127.0.0.1:10491"
     )]
     pub(crate) listen: SocketAddr,
+    /// A file with what protects that address, in the format of Prometheus' exporters: TLS, clients'
+    /// certificates, users and their passwords; read again when it changes; `none`: everyone is served
+    #[arg(
+        long,
+        env = "ENDIOD_WEB_CONFIG",
+        value_name = "FILE",
+        default_value = NO_WEB_CONFIG,
+        alias = "web.config.file"
+    )]
+    web_config: PathBuf,
     /// How to watch.
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
@@ -177,6 +193,13 @@ pub(crate) struct RunArgs {
     /// What all of that came to, by setting.
     #[arg(skip)]
     pub(crate) in_force: InForce,
+}
+
+impl RunArgs {
+    /// The web configuration, if there is one.
+    pub(crate) fn web_config(&self) -> Option<&Path> {
+        Some(&*self.web_config).filter(|path| *path != Path::new(NO_WEB_CONFIG))
+    }
 }
 
 /// Flags of every verb that watches the kernel.

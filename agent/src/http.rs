@@ -7,9 +7,16 @@
 //! the listener's backlog, at most one time-out long.
 
 mod accept;
-mod auth;
+pub(crate) mod auth;
 mod connection;
+mod files;
+mod guard;
+mod headers;
 mod page;
+mod passwords;
+mod tls;
+mod transport;
+mod web_config;
 
 use std::future::Future;
 use std::io;
@@ -19,17 +26,23 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::IncomingStream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use self::accept::wants_openmetrics;
+use self::auth::guarded;
 use self::connection::Connection;
+pub use self::guard::Guard;
 pub use self::page::Findings;
+use self::transport::{Peer, Transport};
+pub use self::web_config::WebConfigError;
 use crate::clock;
 use crate::metrics::{Metrics, OPENMETRICS, TEXT};
 
@@ -173,11 +186,26 @@ pub async fn serve(
     timeouts: Timeouts,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), HttpError> {
+    serve_guarded(listener, Arc::new(Guard::open()), endpoint, timeouts, shutdown).await
+}
+
+/// The same, for whom the guard lets in.
+///
+/// # Errors
+/// Likewise.
+pub async fn serve_guarded(
+    listener: TcpListener,
+    guard: Arc<Guard>,
+    endpoint: Endpoint,
+    timeouts: Timeouts,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), HttpError> {
     listener.set_nonblocking(true).map_err(HttpError::Serve)?;
     let inner = tokio::net::TcpListener::from_std(listener).map_err(HttpError::Serve)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let app = router(endpoint, Arc::clone(&places));
-    let listener = BoundedListener { inner, places, timeouts };
+    let app = router(endpoint, Arc::clone(&guard), Arc::clone(&places));
+    let app = app.into_make_service_with_connect_info::<Peer>();
+    let listener = BoundedListener { inner, guard, places, timeouts };
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         shutdown.await;
@@ -194,7 +222,7 @@ pub async fn serve(
     }
 }
 
-fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
+fn router(endpoint: Endpoint, guard: Arc<Guard>, places: Arc<Semaphore>) -> Router {
     Router::new()
         .merge(page::routes())
         .route("/metrics", get(metrics))
@@ -203,6 +231,7 @@ fn router(endpoint: Endpoint, places: Arc<Semaphore>) -> Router {
             get(|State(endpoint): State<Endpoint>| verdict((endpoint.healthy)().map(|()| "ok"))),
         )
         .route("/readyz", get(|State(endpoint): State<Endpoint>| verdict((endpoint.ready)())))
+        .layer(from_fn_with_state(guard, guarded))
         .layer(from_fn_with_state(places, close_if_crowded))
         .with_state(endpoint)
 }
@@ -248,6 +277,7 @@ async fn close_if_crowded(
 /// Accepts while there is a place.
 struct BoundedListener {
     inner: tokio::net::TcpListener,
+    guard: Arc<Guard>,
     places: Arc<Semaphore>,
     timeouts: Timeouts,
 }
@@ -261,10 +291,18 @@ impl axum::serve::Listener for BoundedListener {
         let place = place.expect("the semaphore is never closed");
         // axum's own accept waits a second when descriptors run out, and retries.
         let (stream, addr) = axum::serve::Listener::accept(&mut self.inner).await;
-        (Connection::new(stream, self.timeouts, place), addr)
+        let peer = Peer::default();
+        let stream = Transport::new(stream, Arc::clone(&self.guard), peer.clone());
+        (Connection::new(stream, peer, self.timeouts, place), addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Peer {
+        stream.io().peer()
     }
 }

@@ -44,7 +44,7 @@ use self::labels::{
 };
 pub use self::labels::{IoEndPhase, Names, TASK_TABLES};
 use self::process::ProcessCollector;
-pub use self::state::{Build, Kernel, RingUse, TableUse, WatchpointsUse};
+pub use self::state::{Build, ConfigFile, Kernel, RingUse, TableUse, WatchpointsUse};
 pub use self::table::{METRICS, Scope};
 use crate::event::{DevId, Nanos, ProbeId};
 use crate::host::Host;
@@ -122,6 +122,7 @@ struct Inner {
     cpu_limit_exceeded: GaugeVec,
     reload_successful: GaugeVec,
     reload_success_time: GaugeVec,
+    config_refused: [AtomicBool; ConfigFile::ALL.len()],
     device_info: Info,
     build_info: Info,
     kernel_info: Info,
@@ -182,6 +183,7 @@ impl Metrics {
             reload_successful: families.gauge("endiod_config_last_reload_successful"),
             reload_success_time: families
                 .gauge("endiod_config_last_reload_success_timestamp_seconds"),
+            config_refused: Default::default(),
             device_info: Info::new(families.gauge("endiod_device_info")),
             build_info: Info::new(families.gauge("endiod_build_info")),
             kernel_info: Info::new(families.gauge("endiod_kernel_info")),

@@ -43,6 +43,13 @@ fn the_page_shows_the_printed_defaults() {
 }
 
 #[test]
+fn the_page_shows_the_example_of_a_web_configuration() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/web-config.yml");
+    let example = fs::read_to_string(example).expect("the example is there");
+    page::check_block("web-config.md", "example", &example, str::to_owned);
+}
+
+#[test]
 fn the_printed_defaults_change_nothing() {
     let printed = text(&endiod(&["config"], &[]).stdout);
     let with = checked(&file("printed", &printed), &[], &[]);
@@ -89,4 +96,37 @@ fn every_mistake_is_told_with_its_place_and_nothing_is_run() {
     let missing = endiod(&["run", "--config", "/nowhere/endiod.toml"], &[]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(text(&missing.stderr).contains("/nowhere/endiod.toml"));
+}
+
+#[test]
+fn the_web_configuration_is_checked_too() {
+    let web = file("web", "basic_auth_usrs: {}\n\ntls_server_config:\n  cert_file: a.crt\n");
+    let web = web.to_str().expect("the path is text");
+    let settings = file("with-web", &format!("web_config = \"{web}\"\n"));
+    let settings = settings.to_str().expect("the path is text");
+    for args in [
+        &["run", "--check-config", "--config", settings][..],
+        &["run", "--check-config", "--web-config", web],
+        // As the exporters have it.
+        &["run", "--check-config", &format!("--web.config.file={web}")],
+        &["run", "--web-config", web],
+    ] {
+        let output = endiod(args, &[]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = text(&output.stderr);
+        for words in [
+            format!(
+                "{web}:1:1: no setting is called `basic_auth_usrs`; did you mean `basic_auth_users`?"
+            ),
+            format!("{web}:3:1: tls_server_config has no key_file"),
+        ] {
+            assert!(said.contains(&words), "{words:?} is not in {said}");
+        }
+        assert_eq!(text(&output.stdout), "", "{args:?}");
+    }
+    let good = file("good-web", "http_server_config:\n  http2: false\n");
+    let good = good.to_str().expect("the path is text");
+    let told = checked(&file("none", ""), &["--web-config", good], &[]);
+    let expected = format!("web_config = \"{good}\"  # from the command line");
+    assert!(told.contains(&expected), "{told:#?}");
 }

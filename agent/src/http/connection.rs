@@ -1,5 +1,8 @@
 //! A connection with a deadline for each state and a bound on each request, below hyper.
 //!
+//! What is counted is HTTP: of TLS, the handshake is part of the wait for the first byte, and what else is
+//! not HTTP changes no state.
+//!
 //! ```text
 //!  accept ──► Idle ──first byte──► Reading ──answer──► Writing ──flushed──► Idle …
 //!               │ REQUEST/IDLE        │ REQUEST            │ WRITE
@@ -13,10 +16,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::transport::{Peer, Transport};
 use super::{REQUEST_BYTES_MAX, Timeouts};
 
 /// What a connection does, as far as its bytes tell.
@@ -27,9 +30,10 @@ enum Doing {
     Writing,
 }
 
-/// A TCP stream with a deadline per state; see the module's picture.
+/// A stream with a deadline per state; see the module's picture.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Transport,
+    peer: Peer,
     doing: Doing,
     deadline: Pin<Box<Sleep>>,
     timeouts: Timeouts,
@@ -37,9 +41,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, timeouts: Timeouts, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        stream: Transport,
+        peer: Peer,
+        timeouts: Timeouts,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         let deadline = Box::pin(sleep(timeouts.request));
-        Connection { stream, doing: Doing::Idle, deadline, timeouts, _place: place }
+        Connection { stream, peer, doing: Doing::Idle, deadline, timeouts, _place: place }
+    }
+
+    /// The other end, as far as it is known.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer.clone()
     }
 
     fn enter(&mut self, doing: Doing, timeout: Duration) {
@@ -122,14 +136,27 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() && self.doing == Doing::Writing {
-            let idle = self.timeouts.idle;
-            self.enter(Doing::Idle, idle);
+        match (flushed.is_ready(), self.doing) {
+            (true, Doing::Writing) => {
+                let idle = self.timeouts.idle;
+                self.enter(Doing::Idle, idle);
+                flushed
+            }
+            (true, Doing::Idle | Doing::Reading { .. }) => flushed,
+            // TLS has bytes of its own that the client does not take.
+            (false, _) => self.expired(cx),
         }
-        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        if ended.is_ready() {
+            return ended;
+        }
+        if self.doing != Doing::Writing {
+            let write = self.timeouts.write;
+            self.enter(Doing::Writing, write);
+        }
+        self.expired(cx)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! None of these is for the hot path: each looks its series up by label.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::device::Armed;
@@ -12,6 +13,20 @@ use super::labels::{
 use super::{Metrics, NONE, gauge_value};
 use crate::devices::Device;
 use crate::event::{Nanos, ProbeId};
+
+/// The files that are read again while the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigFile {
+    /// `--config`.
+    Settings,
+    /// `--web-config`, with the certificates and the key that it names.
+    Web,
+}
+
+impl ConfigFile {
+    /// Both.
+    pub(super) const ALL: [ConfigFile; 2] = [ConfigFile::Settings, ConfigFile::Web];
+}
 
 /// How full the ring buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,15 +206,22 @@ impl Metrics {
         self.0.cpu_limit_exceeded.with_label_values(&NONE).set(f64::from(u8::from(exceeded)));
     }
 
-    /// The configuration file was read without a mistake at that time, since the epoch.
-    pub fn reloaded(&self, at: Duration) {
-        self.0.reload_successful.with_label_values(&NONE).set(1.0);
+    /// A configuration file was read without a mistake at that time, since the epoch.
+    pub fn reloaded(&self, file: ConfigFile, at: Duration) {
+        self.refuse(file, false);
         self.0.reload_success_time.with_label_values(&NONE).set(at.as_secs_f64());
     }
 
-    /// The configuration file was refused.
-    pub fn reload_failed(&self) {
-        self.0.reload_successful.with_label_values(&NONE).set(0.0);
+    /// A configuration file was refused.
+    pub fn reload_failed(&self, file: ConfigFile) {
+        self.refuse(file, true);
+    }
+
+    /// One that is refused is not forgotten over another that is taken.
+    fn refuse(&self, file: ConfigFile, refused: bool) {
+        self.0.config_refused[file as usize].store(refused, Relaxed);
+        let any = self.0.config_refused.iter().any(|refused| refused.load(Relaxed));
+        self.0.reload_successful.with_label_values(&NONE).set(if any { 0.0 } else { 1.0 });
     }
 
     /// The mounted ext4 file systems, all of them; the first [`DEVICES_MAX`] are shown.

@@ -2,7 +2,10 @@
 //!
 //! A file with a mistake changes nothing. It must never change half of what it says.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail};
+use endiod::http::Guard;
 
 use super::{InForce, parse};
 use crate::cli::{RunArgs, Verb};
@@ -13,6 +16,7 @@ const AT_ONCE: &[&str] = &["stuck_after", "findings_files_max", "findings_bytes_
 /// What a run goes by, which its file may change.
 pub(crate) struct Reload {
     in_force: InForce,
+    web: Option<Arc<Guard>>,
 }
 
 /// What the file now says.
@@ -26,8 +30,15 @@ pub(crate) struct Reloaded {
 
 impl Reload {
     /// Of the run that is being set up.
-    pub(crate) fn of(args: &RunArgs) -> Reload {
-        Reload { in_force: args.in_force.clone() }
+    pub(crate) fn of(args: &RunArgs, web: Option<Arc<Guard>>) -> Reload {
+        Reload { in_force: args.in_force.clone(), web }
+    }
+
+    /// Has the web configuration read again, beside whoever asks; it tells by itself how that went.
+    pub(crate) fn web_again(&self) {
+        if let Some(guard) = self.web.clone() {
+            drop(tokio::task::spawn_blocking(move || guard.reload()));
+        }
     }
 
     /// Reads this process's command line and its file again; with a mistake in it, everything stays.
@@ -74,7 +85,7 @@ mod tests {
     #[test]
     fn what_waits_is_told_until_it_is_taken_back() {
         let begun = values(&[("listen", "a"), ("stuck_after", "30"), ("backend", "auto")]);
-        let mut reload = Reload { in_force: begun.clone() };
+        let mut reload = Reload { in_force: begun.clone(), web: None };
         let other = values(&[("listen", "b"), ("stuck_after", "5"), ("backend", "auto")]);
         let waiting = vec!["listen = b".to_owned()];
         assert_eq!(reload.take(&other), (vec!["stuck_after = 5".to_owned()], waiting.clone()));

@@ -2,7 +2,7 @@
 //!
 //! A threshold goes through the stream as a CONFIG record, so that a replay comes to the same verdicts.
 
-use endiod::clock;
+use endiod::{clock, metrics::ConfigFile};
 
 use super::Watch;
 use crate::cmd::config::Reloaded;
@@ -11,12 +11,13 @@ impl Watch {
     /// Reads the file again; one with a mistake changes nothing. Only asked where there is a file.
     pub(super) fn reload(&mut self) {
         let Some(reload) = &mut self.setup.reload else { return };
+        reload.web_again();
         match reload.again() {
             Ok(reloaded) => self.take_settings(&reloaded),
             Err(error) => {
                 log::error!("{error:#}");
                 log::error!("SIGHUP: every setting stays as it was");
-                self.setup.metrics.reload_failed();
+                self.setup.metrics.reload_failed(ConfigFile::Settings);
             }
         }
     }
@@ -30,7 +31,7 @@ impl Watch {
             source.announce_stuck_after(stuck_after, &mut |record| takers.take(record));
         }
         self.takers.keeper.bound(&args.watch.keep);
-        self.setup.metrics.reloaded(clock::since_epoch());
+        self.setup.metrics.reloaded(ConfigFile::Settings, clock::since_epoch());
         let changed =
             if changed.is_empty() { "nothing changed".into() } else { changed.join(", ") };
         log::info!("SIGHUP: {changed}");

@@ -19,7 +19,7 @@ use crate::{
 const KUBERNETES: [&str; 2] = ["1.34", "1.37"];
 
 /// What the .deb must have.
-const SHIPPED: [&str; 9] = [
+const SHIPPED: [&str; 10] = [
     "./usr/bin/endiod",
     "./etc/endiod.toml",
     "./usr/share/man/man1/endiod.1.gz",
@@ -29,6 +29,7 @@ const SHIPPED: [&str; 9] = [
     "./usr/share/fish/vendor_completions.d/endiod.fish",
     "./usr/share/endiod/dashboards/rules/alerts.yml",
     "./usr/share/doc/endiod/copyright",
+    "./usr/share/doc/endiod/examples/web-config.yml",
 ];
 
 /// Licences, sources and versions of all crates.
