@@ -12,6 +12,7 @@ use std::{
     fs::{self, Permissions},
     io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     time::Instant,
 };
 
@@ -26,6 +27,10 @@ const PAIR: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: ser
 /// Every path, and one that is none.
 const PATHS: [&str; 5] = ["/", "/metrics", "/healthz", "/readyz", "/nothing"];
 const LAST_RELOAD: &str = "endiod_config_last_reload_successful ";
+
+fn dir(test: &str) -> Dir {
+    Dir::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("web_config").join(test))
+}
 
 /// A server's certificate in a directory, and its authority.
 fn pair(dir: &Dir) -> Authority {
@@ -48,7 +53,7 @@ fn is_served(server: &Server, how: &Tls<'_>) -> bool {
 
 #[test]
 fn without_a_word_on_it_everyone_is_served_without_tls() {
-    let dir = Dir::new("nothing");
+    let dir = dir("nothing");
     dir.put("web.yml", "# nothing\n");
     let server = Server::start(&dir);
     let mut client = Client::plain(server.addr);
@@ -69,7 +74,7 @@ fn without_a_word_on_it_everyone_is_served_without_tls() {
 
 #[test]
 fn every_path_wants_a_name_and_its_password() {
-    let dir = Dir::new("passwords");
+    let dir = dir("passwords");
     let header = "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n";
     dir.put("web.yml", &format!("{}{header}", users(&[("a", "of:a"), ("b", "of b")])));
     let server = Server::start(&dir);
@@ -92,7 +97,7 @@ fn every_path_wants_a_name_and_its_password() {
 
 #[test]
 fn tls_is_of_the_versions_that_are_asked_for() {
-    let dir = Dir::new("versions");
+    let dir = dir("versions");
     let authority = pair(&dir);
     for (least, most, with_12, with_13) in [
         ("TLS12", "TLS13", true, true),
@@ -108,7 +113,7 @@ fn tls_is_of_the_versions_that_are_asked_for() {
 
 #[test]
 fn a_certificate_is_asked_for_as_the_type_says() {
-    let dir = Dir::new("clients");
+    let dir = dir("clients");
     let (authority, others) = (pair(&dir), Authority::new());
     dir.put("ca.crt", &authority.pem());
     let (ours, theirs) = (authority.pair(&["prometheus"]), others.pair(&["prometheus"]));
@@ -139,7 +144,7 @@ fn a_certificate_is_asked_for_as_the_type_says() {
 
 #[test]
 fn a_certificate_has_an_allowed_name() {
-    let dir = Dir::new("names");
+    let dir = dir("names");
     let authority = pair(&dir);
     let auth = format!(
         "  client_auth_type: RequireAndVerifyClientCert\n  client_ca: |\n    {}",
@@ -172,7 +177,7 @@ fn a_certificate_has_an_allowed_name() {
 
 #[test]
 fn a_password_that_changes_is_another_at_once() {
-    let dir = Dir::new("new-password");
+    let dir = dir("new-password");
     dir.put("web.yml", &users(&[("a", "old")]));
     let server = Server::start(&dir);
     let mut kept = Client::plain(server.addr);
@@ -186,7 +191,7 @@ fn a_password_that_changes_is_another_at_once() {
 
 #[test]
 fn a_certificate_that_changes_is_shown_to_new_connections_and_the_old_ones_live() {
-    let dir = Dir::new("new-certificate");
+    let dir = dir("new-certificate");
     let authority = pair(&dir);
     dir.put("web.yml", PAIR);
     let server = Server::start(&dir);
@@ -205,7 +210,7 @@ fn a_certificate_that_changes_is_shown_to_new_connections_and_the_old_ones_live(
 
 #[test]
 fn a_broken_file_changes_nothing_and_is_told() {
-    let dir = Dir::new("broken");
+    let dir = dir("broken");
     let authority = pair(&dir);
     let config = format!("{PAIR}{}", users(&[("a", "of a")]));
     dir.put("web.yml", &config);
@@ -239,7 +244,7 @@ fn a_broken_file_changes_nothing_and_is_told() {
 
 #[test]
 fn whoever_asks_to_read_it_again_has_it_read() {
-    let dir = Dir::new("asked");
+    let dir = dir("asked");
     dir.put("web.yml", &users(&[("a", "of a")]));
     let server = Server::start(&dir);
     let ask = || Client::plain(server.addr).get_as("/metrics", "a:of a").expect("an answer");
@@ -250,7 +255,7 @@ fn whoever_asks_to_read_it_again_has_it_read() {
 
 #[test]
 fn handshakes_that_stall_lose_their_place_and_stop_nobody() {
-    let dir = Dir::new("stalled");
+    let dir = dir("stalled");
     let authority = pair(&dir);
     dir.put("web.yml", PAIR);
     let server = Server::start(&dir);
@@ -277,7 +282,7 @@ fn handshakes_that_stall_lose_their_place_and_stop_nobody() {
 
 #[test]
 fn a_connection_that_says_nothing_after_its_handshake_loses_its_place() {
-    let dir = Dir::new("silent");
+    let dir = dir("silent");
     let authority = pair(&dir);
     dir.put("web.yml", PAIR);
     let server = Server::start(&dir);
@@ -291,7 +296,7 @@ fn a_connection_that_says_nothing_after_its_handshake_loses_its_place() {
 
 #[test]
 fn who_asks_without_tls_is_told_that_there_is_some() {
-    let dir = Dir::new("not-tls");
+    let dir = dir("not-tls");
     pair(&dir);
     dir.put("web.yml", PAIR);
     let server = Server::start(&dir);
@@ -304,7 +309,7 @@ fn who_asks_without_tls_is_told_that_there_is_some() {
 
 #[test]
 fn files_that_cannot_be_used_are_told_with_the_key_that_names_them() {
-    let dir = Dir::new("files");
+    let dir = dir("files");
     pair(&dir);
     let told = dir.refused(&PAIR.replace("server.crt", "missing.crt"));
     let expected =

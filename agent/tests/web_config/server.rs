@@ -42,8 +42,8 @@ const NAMES: Names = Names {
 pub(crate) struct Dir(PathBuf);
 
 impl Dir {
-    pub(crate) fn new(test: &str) -> Dir {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("web_config").join(test);
+    /// An empty one.
+    pub(crate) fn new(dir: PathBuf) -> Dir {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("a directory");
         Dir(dir)

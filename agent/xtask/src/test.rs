@@ -18,6 +18,7 @@ mod perfetto;
 mod screen;
 mod service_monitor;
 mod truth;
+mod web_config;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -57,6 +58,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
             host.add(packages::licences(workspace));
             host.add(packages::manifests(workspace));
             host.add(service_monitor::check(workspace));
+            host.add(web_config::check(workspace));
             host.add(pages.join().unwrap_or_else(|_| bail!("looking at the pages panicked")));
         });
         host.add(screen::check(workspace));
