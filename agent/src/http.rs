@@ -1,10 +1,11 @@
 //! The endpoint: `/metrics`, `/healthz`, `/readyz`, and for people `/` and `/findings/…` (`page`).
 //!
-//! Plain HTTP/1, GET and HEAD; OpenMetrics for who asks for it (`accept`). A scrape is encoded on the runtime's blocking threads; it never runs on
-//! the pipeline's thread and never waits for it. No request can make the server hold more than its
-//! bounds (`connection`): a semaphore on accepting, a deadline per state and a byte count per request,
-//! because `axum::serve` passes none of hyper's own settings on. What is past the connection limit waits in
-//! the listener's backlog, at most one time-out long.
+//! HTTP/1, GET and HEAD, plain and for everyone unless a web configuration says otherwise (`guard`: TLS,
+//! certificates, passwords); OpenMetrics for who asks for it (`accept`). A scrape is encoded on blocking
+//! threads; it never runs on the pipeline's thread and never waits for it. No request can make the server hold
+//! more than its bounds (`connection`): a semaphore on accepting, a deadline per state, handshakes included,
+//! and a byte count per request, because `axum::serve` passes none of hyper's own settings on. What is past
+//! the connection limit waits in the listener's backlog, at most one time-out long.
 
 mod accept;
 pub(crate) mod auth;
