@@ -99,6 +99,7 @@ impl Server {
             healthy: Arc::new(|| Ok(())),
             ready: Arc::new(|| Ok("ok")),
             version: "0.1.0",
+            findings: None,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let at_the_door = Arc::clone(&guard);
