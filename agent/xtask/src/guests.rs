@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::setup::{self, FIO, PROMETHEUS, Set};
+use crate::setup::{self, CURL, FIO, PROMETHEUS, Set};
 
 /// One boot of a kernel.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) enum Fixture {
     Packages,
     /// The dashboards and rules in /in, and the panels' queries.
     Dashboards,
+    /// The repository's pages, in /in.
+    Pages,
 }
 
 impl GuestRun {
@@ -51,14 +53,14 @@ impl GuestRun {
     pub(crate) fn fixtures(&self) -> Vec<Fixture> {
         let fixtures = self.suites.split(',').flat_map(|suite| match suite {
             "crimes" => &[Fixture::Loaded("saboteur")][..],
-            "replica" => &[Fixture::AtHand("replica")],
+            "replica" => &[Fixture::AtHand("replica"), Fixture::Pages],
             "scrape" => &[
                 Fixture::Loaded("saboteur"),
                 Fixture::Programs(&FIO),
                 Fixture::Programs(&PROMETHEUS),
                 Fixture::Dashboards,
             ],
-            "package" => &[Fixture::Packages],
+            "package" => &[Fixture::Packages, Fixture::Programs(&CURL), Fixture::Pages],
             MIXES => &[Fixture::Programs(&FIO)],
             _ => &[],
         });
@@ -101,7 +103,7 @@ pub(crate) const GUESTS: &[GuestRun] = &[
     guest("6.1", "crimes", "crimes", 2, 240),
     guest("6.1", MIXES, MIXES, 2, 240),
     guest("6.1", "scrape", "scrape", 2, 240),
-    guest("6.1", "package", "package", 2, 240),
+    guest("6.1", "package", "package", 2, 480),
     guest("latest", "", "core,agent,stock", 2, 480),
     guest("latest", "mounts", "mounts", 2, 480),
     guest("latest", MIXES, MIXES, 2, 240),

@@ -9,6 +9,7 @@
 //!   └──► vm ────► image, disks, machine   boots a kernel of the `KERNELS` table, runs a command
 //!   └──► fixtures                         our own kernel modules, for guests
 //!   └──► package                          the release program and its .deb
+//!   └──► documented                       commands of the repository's pages
 //!   └──► test, soak, demo                 on top of all
 //!   └──► pictures                         the dashboards, drawn from answers to their queries
 //! ```
@@ -18,10 +19,14 @@ mod binaries;
 mod cli;
 mod command;
 mod demo;
+mod documented;
 mod fixtures;
 mod guests;
 mod kernels;
 mod package;
+#[allow(dead_code, reason = "each program that includes it runs blocks of its own")]
+#[path = "../../tests/support/pages.rs"]
+mod pages;
 mod pictures;
 mod progress;
 mod setup;

@@ -36,7 +36,7 @@ pub(crate) use self::{
     arm64::{Arm64, TARGET},
     browser::browser,
     buildah::buildah,
-    debian::{FIO, PROMETHEUS, Set, TMUX, programs as programs_of_debian, promtool},
+    debian::{CURL, FIO, PROMETHEUS, Set, TMUX, programs as programs_of_debian, promtool},
     fixtures::{FIXTURES, FixtureFiles},
     grafana::{Grafana, grafana},
     guest::GuestFiles,

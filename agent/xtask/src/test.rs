@@ -35,7 +35,7 @@ use crate::{
     binaries,
     cli::{SoakArgs, TestArgs},
     command::{cargo, run},
-    guests, setup,
+    documented, guests, setup,
     verdict::{self, Column, Tally},
     workspace::Workspace,
 };
@@ -53,6 +53,8 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
             host.add(without_programs(workspace));
             host.add(perfetto::check(workspace));
             host.add(dashboards::check(workspace));
+            let promtool = setup::promtool(workspace);
+            host.add(promtool.and_then(|it| documented::prometheus(workspace, &it)));
             host.add(openmetrics::check(workspace));
             host.add(grafana::check(workspace));
             host.add(packages::licences(workspace));

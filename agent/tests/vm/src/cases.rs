@@ -20,6 +20,7 @@ mod mounts;
 mod native;
 mod nesting;
 mod package;
+mod pages;
 mod privileges;
 mod record;
 mod refused;
@@ -59,11 +60,12 @@ pub(crate) enum Suite {
     Crimes,
     /// Prometheus and the dashboards in /in, and the saboteur, which the harness loads.
     Scrape,
-    /// The Debian package, in two versions in /in, on a Debian root.
+    /// The Debian package, in two versions in /in, on a Debian root; the repository's pages and curl, in /in.
     Package,
     /// Many CPUs, and CPUs that come and go.
     Cpus,
-    /// The fixture module `replica` in /in: the completion core of 2012. The last case hangs for ever.
+    /// The fixture module `replica` in /in: the completion core of 2012; the repository's pages in /in. The last
+    /// case hangs for ever.
     Replica,
     /// On the machine itself, with a loop device on `/mnt`; never in a guest.
     Native,
@@ -176,12 +178,14 @@ cases! {
     Crimes "a_crime_that_kills_a_task_is_told_and_on_disk", always, crimes::deadly::told_and_on_disk;
     Scrape "prometheus_has_what_dashboards_and_alerts_promise", always, scrape::as_a_fleet_does;
     Package "the_package_lives_and_leaves_nothing", always, package::lives_and_leaves_nothing;
+    Package "pages_tell_hosts_what_works", always, pages::on_a_host;
     Cpus "eight_cpus_are_conserved", always, cpus::many;
     Cpus "cpus_that_come_and_go_are_conserved", always, cpus::come_and_go;
     Cpus "beside_another_tracer_and_another_agent", always, cpus::beside_others;
     Replica "replica_fixed_is_silent", replica::only_where_modules_have_btf, replica::fixed_is_silent;
     Replica "replica_bug_1_is_found", replica::only_where_modules_have_btf, replica::bug_1_is_found;
     Replica "replica_bug_2_is_found_by_what_it_frees", replica::only_where_modules_have_btf, replica::bug_2_is_found_by_what_it_frees;
+    Replica "pages_tell_of_the_replica_what_works", replica::only_where_modules_have_btf, pages::on_the_replica;
     Replica "replica_lock_is_read_at_the_store", replica::only_where_modules_have_btf, watch::the_lock_is_read_at_the_store;
     Replica "replica_bug_2_hangs_and_is_seen_to", replica::only_where_modules_have_btf, replica::bug_2_hangs_and_is_seen_to;
     Native "a_loop_device_of_this_machine_is_conserved", always, native::loop_device_is_conserved;

@@ -14,6 +14,9 @@ mod folios;
 mod fscrypt;
 mod hindrance;
 mod http;
+#[allow(dead_code, reason = "each program that includes it runs blocks of its own")]
+#[path = "../../support/pages.rs"]
+mod pages;
 mod patience;
 mod registers;
 mod workload;

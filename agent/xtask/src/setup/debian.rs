@@ -44,6 +44,16 @@ pub(crate) const FIO: Set = Set {
     ours: None,
 };
 
+/// Who asks the agent, where pages say so.
+pub(crate) const CURL: Set = Set {
+    name: "curl",
+    recipe: "curl 1",
+    packages: &["curl"],
+    programs: &["usr/bin/curl"],
+    files: &[],
+    ours: None,
+};
+
 /// Who scrapes, who is told of alerts, and who exports disks; and promtool, which judges the agent's
 /// metrics as Prometheus would.
 pub(crate) const PROMETHEUS: Set = Set {

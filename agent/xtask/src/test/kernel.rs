@@ -10,7 +10,7 @@ use crate::{
     archive::Gone,
     cli::Root,
     command::{remove_dir_all, remove_file, tail_lines},
-    fixtures,
+    documented, fixtures,
     guests::{self, BUDGETS_MAX, Fixture, GuestRun, MIXES, SILENCE_MAX},
     package,
     setup::{self, KernelFiles},
@@ -191,6 +191,7 @@ impl Bench<'_> {
                 let agent = self.program.with_file_name("endiod");
                 vm.root(Root::Debian).copy_in(&package::two_versions(workspace, &agent)?)
             }
+            Fixture::Pages => vm.copy_in(&documented::copied(workspace)?),
             Fixture::Dashboards => {
                 vm.copy_in(&workspace.root().join("dashboards")).copy_in(&panels::file(workspace)?)
             }

@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// The same program in two packages; the second has another version and one more line of settings.
-const FIRST: &str = "/in/packages/first.deb";
-const NEXT: &str = "/in/packages/next.deb";
+pub(super) const FIRST: &str = "/in/packages/first.deb";
+pub(super) const NEXT: &str = "/in/packages/next.deb";
 const CONFIG: &str = "/etc/endiod.toml";
 /// The newer settings, where they were changed here.
 const CONFIG_NEXT: &str = "/etc/endiod.toml.dpkg-dist";
