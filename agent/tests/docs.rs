@@ -27,6 +27,8 @@ const HOST: &[(&str, &str)] = &[
 const ELSEWHERE: &[(&str, &str)] = &[
     ("systemctl restart grafana-server", "Grafana is no program of Debian, and was never run here"),
     ("curl -s -G http://localhost:9090", "the guests' suite `scrape` asks Prometheus the same"),
+    ("podman build", "`cargo xtask test` builds the same with buildah, where there is no podman"),
+    ("kubectl apply", "`cargo xtask test` has the manifests checked by Kubernetes' schemas"),
     ("journalctl", "finds nothing, and says so by its exit, where no agent let go"),
     ("valgrind", "counts instructions of a benchmark, which a test does not"),
 ];
