@@ -26,17 +26,28 @@
 //! [`known_defects`] (what is known of its kernel), [`doctor`] (what can be seen here), [`witnesses`]
 //! (who sees what, by which back end), `flag_writers` (which functions write a flag), [`limits`]
 //! (every bound), [`clock`], [`octaves`], and [`stress`], the reproducer that gives the kernel
-//! something to do.
+//! something to do. The verbs of the command line are the binary's (`cmd/<verb>.rs`): they do the I/O.
+//!
+//! The same way told for readers of findings is `agent/docs/how-it-works.md`.
+//!
+//! # Tables
+//!
+//! One per fact; where two must agree, a test compares them: [`probes::PROBES`] (what is hooked),
+//! [`lifecycle::TRANSITIONS`] (the legal moves), [`detect::DETECTORS`] (the rules),
+//! [`metrics::METRICS`], [`limits::LIMITS`], [`known_defects::KNOWN_DEFECTS`].
 //!
 //! # Invariants
 //!
 //! 1. All sources yield wire bytes, so the decoder runs in every mode.
 //! 2. Only [`source::kernel`] imports aya; only `cmd`, [`host`], [`devices`], [`http`], [`store`],
-//!    [`source`] and the process metrics do I/O.
-//! 3. Loss is an event; every verdict says whether loss could explain it.
+//!    [`source`] and the process metrics do I/O (`tests/tidy.rs`).
+//! 3. Loss is an event; every verdict says whether loss could explain it (`tests/agreement.rs`: of
+//!    worlds with any loss, no sound one is accused).
 //! 4. Nothing grows without a named bound, and reaching a bound is counted.
-//! 5. Time, loss and names enter the core through records only, so a stream replays to the same end.
-//! 6. The oracle shares no code with what it judges, and the simulator none with the oracle.
+//! 5. Time, loss and names enter the core through records only, so a stream replays to the same end,
+//!    to the byte (`tests/replay_golden.rs`).
+//! 6. The oracle shares no code with what it judges, and the simulator none with the oracle
+//!    (`tests/tidy.rs`).
 //! 7. Kernel bytes are never trusted: malformed input is counted, never asserted.
 
 #[cfg(target_endian = "big")]

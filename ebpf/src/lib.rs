@@ -1,7 +1,13 @@
 //! The wire ABI between endiod's programs and its agent, and the check of an assumed layout.
 //!
-//! This library has no dependency: the programs (`main.rs`, for the BPF target) fill the records, the
-//! agent's decoder reads them back. The check runs in the programs, and here so that it can be tested.
+//! ```text
+//!  probes/*.rs ─ fields by kernel.rs ─► emit.rs ─► ring ─► agent: source ─► decode
+//!      └ tables in maps.rs                └──── wire.rs: the records ────────┘
+//! ```
+//!
+//! The programs are the binary of this package (`main.rs`, built for the BPF target by the agent's build
+//! script); this library has no dependency, so that both sides share it. The check runs in the programs,
+//! and is here so that it can be tested.
 #![no_std]
 
 #[cfg(target_endian = "big")]
