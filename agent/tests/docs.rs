@@ -29,6 +29,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("curl -s -G http://localhost:9090", "the guests' suite `scrape` asks Prometheus the same"),
     ("podman build", "`cargo xtask test` builds the same with buildah, where there is no podman"),
     ("kubectl apply", "`cargo xtask test` has the manifests checked by Kubernetes' schemas"),
+    ("endiod run --", "`agent/tests/web_config.rs` serves and checks such files over real sockets"),
+    ("chmod", "of the same block as chown"),
+    ("chown", "the group and the key are an administrator's"),
     ("journalctl", "finds nothing, and says so by its exit, where no agent let go"),
     ("valgrind", "counts instructions of a benchmark, which a test does not"),
 ];

@@ -55,6 +55,13 @@ mod tests {
 
     /// Commands of cargo that `.ci/run` does not run as they stand: why, and who runs the same.
     const RUN_BY: &[(&str, &str)] = &[
+        ("cargo run --example page", "`cargo xtask test` serves the same to a browser"),
+        ("cargo xtask setup --only programs", "`cargo xtask test` begins with it"),
+        ("cargo xtask package", "the package's guest installs what the same functions built"),
+        (
+            "cargo xtask demo",
+            "both workloads are run and watched in every guest of `cargo xtask test`",
+        ),
         ("cargo build --release", "`cargo xtask test` and `package` build the same, static"),
         ("cargo test", "`cargo xtask test` begins with it"),
         ("cargo deny", "fetches advisories; `cargo xtask test` runs the rest, without the network"),
