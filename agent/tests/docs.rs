@@ -98,6 +98,43 @@ fn what_nobody_runs_has_its_reason_and_no_reason_is_left_over() {
     }
 }
 
+#[test]
+fn what_is_claimed_of_security_has_tests_by_these_names() {
+    let page = fs::read_to_string(root().join("agent/docs/security.md")).expect("the page");
+    let mut code = String::new();
+    let mut dirs = vec![root().join("agent")];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).expect("a directory").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                code += &fs::read_to_string(path).expect("text");
+            }
+        }
+    }
+    let mut claims = 0;
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let mut is_table = false;
+    for row in rows {
+        let (claim, tests) = row.rsplit_once(" | ").expect("two columns");
+        match claim {
+            "claim" => is_table = true,
+            _ if !is_table || claim.starts_with("---") => continue,
+            _ => {}
+        }
+        let names = tests.split('`').skip(1).step_by(2).filter(|name| name.contains('_'));
+        let names: Vec<_> = names.filter(|name| !name.contains(['/', '.'])).collect();
+        let is_told = claim == "claim" || !names.is_empty() || tests.contains("](");
+        assert!(is_told, "no test of: {claim}");
+        for name in names {
+            let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
+            assert!(exists, "no test is called {name}, which is to show: {claim}");
+            claims += 1;
+        }
+    }
+    assert!(claims > 15, "only {claims} tests were found");
+}
+
 /// Flags of `endiod VERB --help`, and `--subject`, which help hides and the guests' suite `replica` types.
 fn flags_of(verb: &str) -> BTreeSet<String> {
     let output =

@@ -96,6 +96,34 @@ fn every_path_wants_a_name_and_its_password() {
 }
 
 #[test]
+fn a_trace_is_given_to_who_has_the_password_and_to_nobody_without_one() {
+    const TRACE: &str = "/findings/00f1a5c0ffee0042/trace";
+    for (name, config, asked, expected) in [
+        ("trace-none", "# nothing\n".to_owned(), None, 403),
+        ("trace-refused", users(&[("a", "secret")]), None, 401),
+        ("trace-wrong", users(&[("a", "secret")]), Some("a:wrong"), 401),
+        ("trace-given", users(&[("a", "secret")]), Some("a:secret"), 200),
+    ] {
+        let dir = dir(name);
+        fs::create_dir(dir.path("findings")).expect("a directory");
+        for (ending, text) in [("json", "{}"), ("endiod", "what it holds")] {
+            dir.put(&format!("findings/finding-00f1a5c0ffee0042.{ending}"), text);
+        }
+        dir.put("web.yml", &config);
+        let server = Server::start(&dir);
+        let mut client = Client::plain(server.addr);
+        let answer = match asked {
+            None => client.get(TRACE),
+            Some(who) => client.get_as(TRACE, who),
+        };
+        let answer = answer.expect("an answer");
+        assert_eq!(status(&answer), expected, "{name}: {answer}");
+        assert_eq!(answer.contains("attachment; filename="), expected == 200, "{answer}");
+        assert!(expected == 200 || !answer.contains("what it holds"), "{answer}");
+    }
+}
+
+#[test]
 fn tls_is_of_the_versions_that_are_asked_for() {
     let dir = dir("versions");
     let authority = pair(&dir);

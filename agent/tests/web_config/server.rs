@@ -11,7 +11,7 @@ use std::{
 };
 
 use endiod::{
-    http::{self, Endpoint, Guard, Timeouts, WebConfigError},
+    http::{self, Endpoint, Findings, Guard, Timeouts, WebConfigError},
     metrics::{Metrics, Names},
 };
 
@@ -99,7 +99,7 @@ impl Server {
             healthy: Arc::new(|| Ok(())),
             ready: Arc::new(|| Ok("ok")),
             version: "0.1.0",
-            findings: None,
+            findings: file.parent().map(|dir| Findings::new(&dir.join("findings"))),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let at_the_door = Arc::clone(&guard);
