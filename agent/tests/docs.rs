@@ -127,7 +127,8 @@ fn what_is_claimed_of_security_has_tests_by_these_names() {
         let is_told = claim == "claim" || !names.is_empty() || tests.contains("](");
         assert!(is_told, "no test of: {claim}");
         for name in names {
-            let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
+            let exists =
+                code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
             assert!(exists, "no test is called {name}, which is to show: {claim}");
             claims += 1;
         }
