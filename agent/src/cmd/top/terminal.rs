@@ -170,11 +170,13 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
     })
 }
 
-/// Stops the whole job, as Ctrl-Z does outside of raw mode, and takes the terminal again after it.
+/// Stops, as Ctrl-Z does outside of raw mode, and takes the terminal again after it.
 fn suspend(terminal: &mut DefaultTerminal) -> Result<()> {
     ratatui::restore();
-    // SAFETY: kill(2) reads no memory; 0 is the process group of the caller, which its shell stops as one.
-    let sent = unsafe { libc::kill(0, libc::SIGTSTP) };
+    // To this thread: one to the process may be taken by another, and this one would have taken the terminal again
+    // before it is stopped.
+    // SAFETY: raise(3) reads no memory; what is stopped by it is this process.
+    let sent = unsafe { libc::raise(libc::SIGTSTP) };
     anyhow::ensure!(sent == 0, "cannot stop: {}", std::io::Error::last_os_error());
     *terminal = ratatui::try_init().context("cannot take the terminal again")?;
     Ok(())
