@@ -88,13 +88,13 @@ impl fmt::Display for Capabilities {
 pub enum ConfineError {
     /// `no_new_privs`.
     #[error("cannot set no_new_privs: {0}")]
-    NoNewPrivileges(#[source] io::Error),
+    NoNewPrivileges(io::Error),
     /// Capabilities.
     #[error("cannot give up capabilities: {0}")]
-    Capabilities(#[source] io::Error),
+    Capabilities(io::Error),
     /// The filter.
     #[error("cannot shut off system calls: {0}")]
-    Filter(#[source] seccompiler::Error),
+    Filter(seccompiler::Error),
 }
 
 /// The one that serves and parses: keeps `kept`, and whatever is run by whoever takes it over can start nothing.

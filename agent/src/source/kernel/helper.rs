@@ -53,13 +53,13 @@ pub struct Wanted {
 pub enum HelperError {
     /// It could not be started.
     #[error("cannot start the process that holds privileges: {0}")]
-    Start(#[source] std::io::Error),
+    Start(std::io::Error),
     /// It started, and says why nothing can be watched here.
     #[error("{0}")]
     Refused(String),
     /// It went away or does not answer.
     #[error("the process that holds privileges does not answer: {0}")]
-    Gone(#[source] LineError),
+    Gone(LineError),
 }
 
 /// The helper, running; a clone is the same one. Dropping the last ends it.

@@ -58,7 +58,7 @@ impl Request {
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     /// The other side went away, or was silent for too long.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The answer is too long.
     #[error("an answer of {0} bytes")]
