@@ -476,7 +476,8 @@ impl<const N: usize> fmt::Display for Name<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or(&[]);
         for byte in text {
-            let shown = if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+            let shown =
+                if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '?' };
             write!(f, "{shown}")?;
         }
         Ok(())

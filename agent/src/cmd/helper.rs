@@ -19,7 +19,10 @@ use endiod::{
     privileges::{self, Capabilities, MAPS_WITHOUT_CAPABILITY_FROM},
     source::kernel::{self, Helper, Subject, Wanted},
 };
-use rustix::thread::set_name;
+use rustix::{
+    process::{Signal, set_parent_process_death_signal},
+    thread::set_name,
+};
 
 use crate::cli::WatchArgs;
 
@@ -61,6 +64,7 @@ pub(crate) fn kept_by_daemon(host: &Host) -> Capabilities {
 pub(crate) fn run(args: &HelperArgs) -> Result<ExitCode> {
     let wanted: Wanted = serde_json::from_str(&args.wanted).context("not what `run` says")?;
     outlive_signals();
+    end_with_daemon()?;
     set_name(c"endiod-helper").context("cannot name this process")?;
     kernel::raise_limits();
     privileges::confine_helper(Capabilities::ATTACHING)?;
@@ -86,6 +90,11 @@ fn kept_for_good(host: &Host, wanted: &Wanted, once: bool) -> Option<Capabilitie
     let counting = kept_by_daemon(host);
     let watching = wanted.choice.watchpoints > 0;
     Some(counting.and(if watching { Capabilities::SYS_ADMIN } else { Capabilities::NONE }))
+}
+
+/// Ends it with the daemon even while it is stopped and hears nothing.
+fn end_with_daemon() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot be bound to a daemon")
 }
 
 /// A terminal and a service manager send signals to both processes: what they ask for is the daemon's to do, and it

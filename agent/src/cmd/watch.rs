@@ -75,7 +75,10 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    // A thread that writes to who does not read must not keep the result.
+    runtime.shutdown_background();
+    result
 }
 
 /// The signals that ask for a stop.
@@ -220,16 +223,18 @@ impl Watch {
     }
 
     /// The late attach has come to its end.
-    fn attached(&mut self, opened: Result<KernelSource, KernelError>) {
-        let Some(attaching) = self.attaching.take() else { return };
+    fn attached(&mut self, opened: Result<KernelSource, KernelError>) -> Result<()> {
+        let Some(attaching) = self.attaching.take() else { return Ok(()) };
         match opened {
             Ok(source) => {
                 log::info!("an ext4 is mounted: attached in {:?}", attaching.elapsed());
                 self.source = Source::Kernel(Box::new(source));
                 self.begin_stream();
             }
+            Err(error) if error.is_final() => return Err(error.into()),
             Err(error) => self.not_attached(&error),
         }
+        Ok(())
     }
 
     fn not_attached(&mut self, error: &KernelError) {
@@ -334,7 +339,7 @@ impl Watch {
                     // Its drain is bounded as well, and nobody wakes us for what it left.
                     more = true;
                 }
-                opened = opened(&mut self.attaching) => self.attached(opened?),
+                opened = opened(&mut self.attaching) => self.attached(opened?)?,
                 () = std::future::ready(()), if more => more = self.drain(),
                 readable = self.source.readable() => {
                     readable.context("cannot wait for the ring")?;

@@ -10,6 +10,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub enum Process {
     /// This one.
     Own,
+    /// Its first thread alone.
+    OwnFirstThread,
     /// Another one, by its id.
     Other(u32),
 }
@@ -33,6 +35,7 @@ impl Host {
     fn of(&self, process: Process, file: &str) -> Option<String> {
         let directory = match process {
             Process::Own => "self".to_owned(),
+            Process::OwnFirstThread => format!("self/task/{}", std::process::id()),
             Process::Other(pid) => pid.to_string(),
         };
         self.read(&format!("proc/{directory}/{file}")).ok()
@@ -76,7 +79,9 @@ mod tests {
     fn what_is_missing_is_absent() {
         assert_eq!(status_bytes("VmRSS:\t    12 kB\n", "VmRSS:"), Some(12288.0));
         assert_eq!(status_bytes("Name:\tendiod\n", "VmRSS:"), None);
-        assert!(Host::default().cpu_seconds(Process::Own).is_some());
+        for own in [Process::Own, Process::OwnFirstThread] {
+            assert!(Host::default().cpu_seconds(own).is_some());
+        }
         assert_eq!(Host::default().cpu_seconds(Process::Other(u32::MAX)), None);
     }
 }

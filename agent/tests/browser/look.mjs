@@ -19,15 +19,20 @@ const SCHEMES = ["light", "dark"];
 /** What axe must have had something to judge by. */
 const JUDGED = ["color-contrast", "landmark-one-main", "heading-order", "scrollable-region-focusable", "svg-img-alt"];
 
+// A machine that builds meanwhile is slow.
+const PATIENCE_MS = 120_000;
+
 const browser = await puppeteer.launch({
   executablePath: chromium,
   pipe: true,
+  timeout: PATIENCE_MS,
   args: ["--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-software-rasterizer", "--disable-lcd-text"],
 });
 
 /** A page of its own whose troubles are noted. */
 async function open(address, size, scheme) {
   const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
   const troubles = [];
   page.on("console", (message) => troubles.push(`console: ${message.text()}`));
   page.on("pageerror", (error) => troubles.push(`error: ${error}`));

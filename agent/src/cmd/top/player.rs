@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -57,6 +57,9 @@ async fn on_stage(screen: Screen, player: Player) -> Result<()> {
     }
     stage.close()
 }
+
+/// Longest time between two looks that is played: a process that was stopped goes on where it was.
+const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// What reads the recording.
 struct Reading {
@@ -192,6 +195,8 @@ impl Player {
         if let Some(shown) = self.second(place)? {
             (self.at, self.is_shown, self.clock) = (place, false, shown.seconds);
         }
+        // What it took to read is no time of the recording.
+        self.looked = Instant::now();
         Ok(())
     }
 
@@ -205,7 +210,7 @@ impl Player {
 impl Feed for Player {
     fn advance(&mut self, screen: &mut Screen) -> Result<Turn> {
         let now = Instant::now();
-        let passed = now.duration_since(std::mem::replace(&mut self.looked, now));
+        let passed = now.duration_since(std::mem::replace(&mut self.looked, now)).min(STALL_MAX);
         let next = self.second(self.at + 1)?;
         if !screen.paused {
             self.clock += passed.as_secs_f64() * self.speed;

@@ -112,9 +112,9 @@ impl Drop for Restore {
 }
 
 fn play(mut screen: Screen, mut feed: impl Feed, stop: &AtomicBool) -> Result<()> {
+    let _restore = Restore;
     // With a hook that gives it back at a panic, of whichever thread.
     let mut terminal = ratatui::try_init().context("cannot take the terminal")?;
-    let _restore = Restore;
     let mut shown = Arc::new(Snapshot::default());
     let mut is_stale = true;
     while !stop.load(Ordering::Relaxed) {

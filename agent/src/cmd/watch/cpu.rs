@@ -1,10 +1,11 @@
 //! A limit on the CPU time that the agent takes of its host, past which it lets go of the kernel.
 //!
 //! ```text
-//!   each second: CPU time of daemon and helper ─► mean of the last 30 s ─► above the limit: over
+//!   each second: CPU time of watching ───────► mean of the last 30 s ─► above the limit: over
 //! ```
 //!
-//! What the programs take is not in it: it is spent by whoever meets them, and told by
+//! Watching is the first thread, which drains and judges, and the helper; what is served is not in it, lest a client
+//! end the watch. What the programs take is not in it either: it is spent by whoever meets them, and told by
 //! `endiod_probe_run_seconds_total` where the kernel counts it. Facts in, a decision out.
 
 use std::{

@@ -87,10 +87,15 @@ impl Setup {
         }
     }
 
-    /// CPU time that the agent took so far, seconds.
+    /// CPU time that watching took so far, seconds: of the first thread, which drains and judges, and of the helper.
+    /// What is served is left out: no client may end the watch by asking much.
     pub(super) fn cpu_seconds(&self) -> Option<f64> {
         let helper = self.helper.as_ref().map(|helper| Process::Other(helper.pid()));
-        [Process::Own].into_iter().chain(helper).map(|it| self.host.cpu_seconds(it)).sum()
+        [Process::OwnFirstThread]
+            .into_iter()
+            .chain(helper)
+            .map(|it| self.host.cpu_seconds(it))
+            .sum()
     }
 
     /// What the metrics say of the agent and of the kernel, attached or not.

@@ -124,6 +124,13 @@ pub enum TotalsError {
     Helper(HelperError),
 }
 
+impl KernelError {
+    /// Whether nothing can be watched ever again by this process.
+    pub fn is_final(&self) -> bool {
+        matches!(self, KernelError::Helper(HelperError::Gone(_)))
+    }
+}
+
 impl TotalsError {
     /// Whether there never will be any again.
     pub fn is_final(&self) -> bool {

@@ -21,7 +21,8 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -36,6 +37,9 @@ pub use server::serve;
 
 /// How long attaching or detaching may take: each program waits until no CPU is in what it replaces.
 const SLOW_MAX: Duration = Duration::from_secs(180);
+/// How long it may take to end: what it holds is let go of before, or is taken by its end.
+const END_MAX: Duration = Duration::from_secs(10);
+const END_POLL: Duration = Duration::from_millis(10);
 /// How long counting may take, on a host that is busy.
 const QUICK_MAX: Duration = Duration::from_secs(30);
 
@@ -79,7 +83,12 @@ impl Drop for Shared {
         // It ends when it hears nobody any more, and detaches what there is.
         self.line.get_mut().unwrap_or_else(PoisonError::into_inner).hang_up();
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = child.wait() {
+        let begun = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_MAX {
+            thread::sleep(END_POLL);
+        }
+        // One that was stopped ends by nothing else; one that ended is left alone by this.
+        if let Err(error) = child.kill().and_then(|()| child.wait()) {
             log::debug!("the helper's end was not seen: {error}");
         }
     }

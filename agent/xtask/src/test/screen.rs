@@ -36,7 +36,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let recording = shell_word(&workspace.root().join(RECORDING).to_string_lossy());
     let top = format!("{endiod} top --speed 100 {recording}");
     views_and_sizes(&tmux, &top).context("views and sizes")?;
-    playing(&tmux, &format!("{endiod} top {recording}")).context("playing")?;
+    playing(&tmux, &format!("{endiod} top --speed 0.1 {recording}")).context("playing")?;
     suspended(&tmux, &top).context("Ctrl-Z")?;
     stopped(&tmux, &top).context("SIGTERM")?;
     cut(&tmux, workspace, &endiod).context("a recording that is cut")?;
@@ -73,7 +73,7 @@ fn views_and_sizes(tmux: &Tmux, top: &str) -> Result<()> {
     })
 }
 
-/// In the recording's own time: a pause holds, a step goes back and on.
+/// So slowly that no frame is missed: a pause holds, a step goes back and on.
 fn playing(tmux: &Tmux, top: &str) -> Result<()> {
     tmux.during(top, 0, |tmux| {
         tmux.shows("in flight")?;
@@ -87,7 +87,7 @@ fn playing(tmux: &Tmux, top: &str) -> Result<()> {
         tmux.keys(&["Left"])?;
         tmux.shows("PAUSED  0.1 s")?;
         tmux.keys(&["Space"])?;
-        tmux.shows("recording, x1  1.0 s")?;
+        tmux.shows("recording, x0.1  1.0 s")?;
         tmux.keys(&["C-c"])
     })
 }

@@ -124,6 +124,8 @@ impl Prometheus {
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", out.join("tsdb").display()));
         command.arg(format!("--web.listen-address={addr}"));
+        // What an earlier run found is no answer.
+        let _ = fs::remove_dir_all(out.join("tsdb"));
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         Ok(Prometheus { _running: Running(child.context("cannot run Prometheus")?), addr })
     }

@@ -93,8 +93,19 @@ impl Line {
         self.hear(within)
     }
 
-    /// Hears an answer.
+    /// Hears an answer. Where there is none in time the line is out of step for ever, and cut.
     pub(super) fn hear<T: DeserializeOwned>(
+        &mut self,
+        within: Duration,
+    ) -> Result<(T, Vec<OwnedFd>), LineError> {
+        let heard = self.try_hear(within);
+        if heard.is_err() {
+            self.hang_up();
+        }
+        heard
+    }
+
+    fn try_hear<T: DeserializeOwned>(
         &mut self,
         within: Duration,
     ) -> Result<(T, Vec<OwnedFd>), LineError> {
