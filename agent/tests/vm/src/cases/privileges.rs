@@ -190,6 +190,11 @@ pub(crate) fn lost_helper(_guest: &Guest, facts: &mut Facts) -> Result<()> {
     let said = log.lines().filter(|line| line.contains("does not answer")).count();
     ensure!(said > 0, "it does not say why:\n{log}");
     ensure!(stdout.contains("\"schema\""), "no last summary but {stdout:?}");
+    drained_to(before)?;
+    // One that is stopped hears nothing, and goes with its daemon all the same.
+    let agent = Agent::start(&[])?;
+    signal(helper_of(&agent)?, libc::SIGSTOP)?;
+    agent.signal(libc::SIGKILL)?;
     drained_to(before)
 }
 
