@@ -102,6 +102,13 @@ fn signal(pid: u32, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// Filters of its system calls (from 5.9).
+fn filters(pid: u32) -> Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    line.context("no count of filters")?.trim().parse().context("no number of filters")
+}
+
 /// Sockets that a process has.
 fn sockets(pid: u32) -> Result<BTreeSet<String>> {
     let open = fs::read_dir(format!("/proc/{pid}/fd"))?;
@@ -153,6 +160,9 @@ pub(crate) fn kept(guest: &Guest, facts: &mut Facts) -> Result<()> {
     facts.insert("daemon".into(), checked(agent.pid(), &[("*", maps)])?.into());
     let engine = ("endiod-watch", &["CAP_SYS_ADMIN"][..]);
     facts.insert("helper".into(), checked(helper, &[engine, ("*", of_helper)])?.into());
+    // The second refuses to load programs, where nothing is attached again.
+    let filters = filters(helper)?;
+    ensure!(filters == if is_module { 1 } else { 2 }, "the helper has {filters} filters");
     let sockets = sockets(helper)?;
     ensure!(sockets.len() == 1, "the helper has more than its line: {sockets:?}");
     cannot_be_traced(helper)?;
