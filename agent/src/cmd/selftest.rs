@@ -33,6 +33,7 @@ use endiod::{
 };
 use tokio::time::{sleep, timeout};
 
+use super::watch::block_on;
 use crate::cli::{Format, SelftestArgs};
 use canary::Canary;
 use sighting::{Outcome, Sighting};
@@ -55,14 +56,8 @@ const DRAIN_DELAY: Duration = Duration::from_millis(5);
 const SIZES: Sizes = Sizes { ring_bytes: 1 << 20, entries_max: u32::MAX };
 
 pub(crate) fn run(args: &SelftestArgs) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let result = runtime.block_on(selftest(args));
-    // A thread that is stuck in fsync must not keep the result.
-    runtime.shutdown_background();
-    let outcome = result?;
+    // Also where a thread is stuck in fsync: it does not keep the result.
+    let outcome = block_on(selftest(args))?;
     match args.format {
         Format::Text => print!("{outcome}"),
         Format::Json => println!("{}", serde_json::to_string_pretty(&outcome)?),

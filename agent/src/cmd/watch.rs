@@ -25,6 +25,7 @@ mod readiness;
 mod reload;
 mod service;
 mod setup;
+mod signals;
 mod source;
 
 use std::{
@@ -48,10 +49,7 @@ use endiod::{
         waiting::Waiting,
     },
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{keep::Keeper, record::Tape, top::Viewer};
 use attaching::{Attaching, opened};
@@ -61,6 +59,7 @@ use names::TaskNames;
 use presence::{Presence, Turn};
 pub(crate) use readiness::Readiness;
 pub(crate) use setup::Setup;
+pub(crate) use signals::Signals;
 use source::Source;
 
 /// How long records may wait in the ring: the programs wake the agent for the first one only.
@@ -79,35 +78,6 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // A thread that writes to who does not read must not keep the result.
     runtime.shutdown_background();
     result
-}
-
-/// The signals that ask for a stop.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    dump: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    /// Waits for a request to stop; says which.
-    pub(crate) async fn stop(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.reload.recv() => "SIGHUP",
-        }
-    }
-
-    /// From here on a signal is a request to stop in order.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?,
-            dump: signal(SignalKind::user_defined1()).context("cannot watch for SIGUSR1")?,
-            reload: signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?,
-        })
-    }
 }
 
 /// Where every record goes.
@@ -178,14 +148,15 @@ impl Watch {
         };
         let tape = tape()?;
         setup.say_who_watches()?;
-        if setup.cpu_max > 0.0 {
+        let cpu_limit = CpuLimit::new(setup.cpu_max);
+        if cpu_limit.is_set() {
             setup.metrics.set_cpu_limit_exceeded(false);
         }
         let mut watch = Watch {
             source,
             waiting,
             presence,
-            cpu_limit: CpuLimit::new(setup.cpu_max),
+            cpu_limit,
             attaching: None,
             opening,
             takers: Takers {
