@@ -25,6 +25,8 @@ use std::{
 pub const RECORDING: &str = "endiod";
 /// Extension of a finding.
 pub const FINDING: &str = "json";
+/// What files of findings are called before their id.
+const FINDING_PREFIX: &str = "finding-";
 /// What a file is called until it is whole.
 const PARTIAL: &str = "partial";
 
@@ -35,6 +37,11 @@ pub struct Bounds {
     pub files_max: usize,
     /// Bytes of all files together.
     pub bytes_max: u64,
+}
+
+/// What the files of a finding are called, before their extensions.
+pub fn finding_name(id: &str) -> String {
+    format!("{FINDING_PREFIX}{id}")
 }
 
 /// Why a file is not there.

@@ -17,7 +17,7 @@ use endiod::{
     finding::Finding,
     recorder::{Recorder, records},
     source::trace::{TraceError, Writer},
-    store::{Bounds, FINDING, RECORDING, Store, StoreError},
+    store::{Bounds, FINDING, RECORDING, Store, StoreError, finding_name},
 };
 use tokio::task::JoinHandle;
 
@@ -119,11 +119,11 @@ impl Keeper {
             log::error!("finding {line}");
         }
         let Some(store) = self.store.clone() else { return };
-        let name = format!("finding-{}", first.id);
+        let name = finding_name(&first.id);
         let slice = self.slice_unless_saving(&name);
         self.saving = Some(tokio::task::spawn_blocking(move || {
             for (id, line) in lines {
-                say(store.save(&format!("finding-{id}"), FINDING, |file| writeln!(file, "{line}")));
+                say(store.save(&finding_name(&id), FINDING, |file| writeln!(file, "{line}")));
             }
             save_slice(&store, &name, slice);
         }));

@@ -39,6 +39,7 @@ use self::scrape::Scrape;
 use super::Endpoint;
 use super::auth::Authenticated;
 use crate::store::shelf::{FindingId, Shelf};
+use crate::store::{RECORDING, finding_name};
 
 /// What a browser may load: the stylesheet inside the page, by its hash, and the icon that is none.
 const POLICY: &str = concat!(
@@ -74,14 +75,10 @@ pub(super) fn routes() -> Router<Endpoint> {
         .layer(middleware::map_response(guarded))
 }
 
-/// What every answer of these pages tells a browser.
+/// What every answer of these pages tells a browser, beside what every answer does (`headers`).
 async fn guarded(mut response: Response) -> Response {
-    const TOLD: [(HeaderName, &str); 4] = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    const TOLD: [(HeaderName, &str); 2] =
+        [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")];
     for (name, value) in TOLD {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -144,7 +141,8 @@ async fn trace(
         return (StatusCode::FORBIDDEN, why).into_response();
     }
     let Ok(file) = tokio::fs::File::open(&slice.path).await else { return not_found() };
-    let name = format!("attachment; filename=\"finding-{}.endiod\"", id.as_str());
+    let name = finding_name(id.as_str());
+    let name = format!("attachment; filename=\"{name}.{RECORDING}\"");
     let head = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_DISPOSITION, name),

@@ -11,15 +11,13 @@ use std::{
     time::SystemTime,
 };
 
-use super::{FINDING, RECORDING};
+use super::{FINDING, FINDING_PREFIX, RECORDING, finding_name};
 
 /// Files of the directory that are looked at: twenty times as many as are kept unless somebody says
 /// otherwise.
 pub const FILES_SEEN_MAX: usize = 4_096;
 /// Bytes of a finding that are read: it has ten steps and four waiters, 4 KiB.
 pub const FINDING_BYTES_MAX: u64 = 64 << 10;
-/// What files of findings are called before their id.
-const PREFIX: &str = "finding-";
 
 /// The id of a finding: 16 lower-case hexadecimal digits and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +39,7 @@ impl FindingId {
         if path.extension()? != FINDING {
             return None;
         }
-        FindingId::parse(path.file_stem()?.to_str()?.strip_prefix(PREFIX)?)
+        FindingId::parse(path.file_stem()?.to_str()?.strip_prefix(FINDING_PREFIX)?)
     }
 }
 
@@ -124,7 +122,7 @@ impl Shelf {
     }
 
     fn file(&self, id: &FindingId, extension: &str) -> PathBuf {
-        self.dir.join(format!("{PREFIX}{}.{extension}", id.0))
+        self.dir.join(format!("{}.{extension}", finding_name(&id.0)))
     }
 
     /// Regular files of ours, and when each was written.
@@ -132,7 +130,7 @@ impl Shelf {
         let of_entry = |entry: fs::DirEntry| {
             let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
             let path = entry.path();
-            path.file_name()?.to_str()?.starts_with(PREFIX).then_some(())?;
+            path.file_name()?.to_str()?.starts_with(FINDING_PREFIX).then_some(())?;
             Some((path, meta.modified().ok()?))
         };
         let entries = fs::read_dir(&self.dir)?.take(FILES_SEEN_MAX).flatten();

@@ -36,7 +36,10 @@ pub(crate) use self::{
     arm64::{Arm64, TARGET},
     browser::browser,
     buildah::buildah,
-    debian::{CURL, FIO, PROMETHEUS, Set, TMUX, programs as programs_of_debian, promtool},
+    debian::{
+        CURL, FIO, PROMETHEUS, Set, TMUX, command as command_of_debian,
+        programs as programs_of_debian, promtool,
+    },
     fixtures::{FIXTURES, FixtureFiles},
     grafana::{Grafana, grafana},
     guest::GuestFiles,

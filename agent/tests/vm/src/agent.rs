@@ -132,10 +132,7 @@ impl Agent {
 
     /// Sends a signal.
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
-        let pid = i32::try_from(self.child.id())?;
-        // SAFETY: kill(2) takes plain integers; the child is ours and not yet reaped.
-        ensure!(unsafe { libc::kill(pid, signal) } == 0, "cannot signal the agent");
-        Ok(())
+        send(self.pid(), signal)
     }
 
     /// Sends a signal and waits for the end.
@@ -158,6 +155,13 @@ impl Agent {
         let summary = serde_json::from_str(&stdout).context("the last summary is no JSON")?;
         Ok(Ended { summary, log })
     }
+}
+
+/// Sends a signal to a process that is there.
+pub(crate) fn send(pid: u32, signal: i32) -> Result<()> {
+    // SAFETY: kill(2) takes plain integers.
+    ensure!(unsafe { libc::kill(i32::try_from(pid)?, signal) } == 0, "cannot signal {pid}");
+    Ok(())
 }
 
 /// An agent that records for the host, which replays the file and holds it against the live summary.

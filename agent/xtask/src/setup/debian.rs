@@ -110,6 +110,13 @@ pub(crate) fn programs(workspace: &Workspace, set: &Set) -> Result<PathBuf> {
     Ok(fetched(workspace, set)?.join(set.name))
 }
 
+/// A program of a set whose directory is `programs`, with its own loader and libraries.
+pub(crate) fn command(programs: &Path, name: &str) -> Command {
+    let mut command = Command::new(programs.join("ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(programs).arg(programs.join(name));
+    command
+}
+
 /// promtool, fetched if it is missing.
 pub(crate) fn promtool(workspace: &Workspace) -> Result<PathBuf> {
     Ok(fetched(workspace, &PROMETHEUS)?.join("promtool"))

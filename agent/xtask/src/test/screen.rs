@@ -162,8 +162,7 @@ impl Tmux {
     }
 
     fn command(&self, args: &[&str]) -> Result<String> {
-        let mut tmux = Command::new(self.programs.join("ld-linux-x86-64.so.2"));
-        tmux.arg("--library-path").arg(&self.programs).arg(self.programs.join("tmux"));
+        let mut tmux = setup::command_of_debian(&self.programs, "tmux");
         tmux.args(["-u", "-f", "/dev/null", "-S"]).arg(self.dir.join("socket")).args(args);
         tmux.env_clear().env("LC_ALL", "C.UTF-8").env("PATH", "/usr/bin:/bin");
         output(tmux.env("SHELL", "/bin/sh").env("TERM", "screen"))

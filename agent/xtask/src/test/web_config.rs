@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -119,8 +119,7 @@ impl Prometheus {
         fs::write(&config, json!({"global": global, "scrape_configs": jobs}).to_string())?;
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = File::create(out.join("prometheus.log"))?;
-        let mut command = Command::new(programs.join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(programs).arg(programs.join("prometheus"));
+        let mut command = setup::command_of_debian(programs, "prometheus");
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", out.join("tsdb").display()));
         command.arg(format!("--web.listen-address={addr}"));

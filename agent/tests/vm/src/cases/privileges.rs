@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Facts, Guest,
-    agent::Agent,
+    agent::{Agent, send},
     http,
     workload::{make_room, stress},
 };
@@ -96,12 +96,6 @@ fn helper_of(agent: &Agent) -> Result<u32> {
     bail!("the agent has no helper")
 }
 
-fn signal(pid: u32, signal: i32) -> Result<()> {
-    // SAFETY: kill(2) takes plain integers.
-    ensure!(unsafe { libc::kill(i32::try_from(pid)?, signal) } == 0, "cannot signal {pid}");
-    Ok(())
-}
-
 /// Filters of its system calls (from 5.9).
 fn filters(pid: u32) -> Result<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -167,8 +161,8 @@ pub(crate) fn kept(guest: &Guest, facts: &mut Facts) -> Result<()> {
     ensure!(sockets.len() == 1, "the helper has more than its line: {sockets:?}");
     cannot_be_traced(helper)?;
     // What a terminal or a service manager sends to both is for the daemon.
-    signal(helper, libc::SIGINT)?;
-    signal(helper, libc::SIGTERM)?;
+    send(helper, libc::SIGINT)?;
+    send(helper, libc::SIGTERM)?;
     let armed = "endiod_watchpoint_armed_seconds_total";
     let scrape = settled_scrape(&agent)?;
     ensure!(http::sum(&scrape, armed) > 0.0, "no watchpoint was put on");
@@ -192,7 +186,7 @@ pub(crate) fn kept(guest: &Guest, facts: &mut Facts) -> Result<()> {
 pub(crate) fn lost_helper(_guest: &Guest, facts: &mut Facts) -> Result<()> {
     let before = programs();
     let agent = Agent::start(&[])?;
-    signal(helper_of(&agent)?, libc::SIGKILL)?;
+    send(helper_of(&agent)?, libc::SIGKILL)?;
     // Signal 0 is none.
     let (status, stdout, log) = agent.signal(0)?;
     facts.insert("exit".into(), status.code().into());
@@ -203,7 +197,7 @@ pub(crate) fn lost_helper(_guest: &Guest, facts: &mut Facts) -> Result<()> {
     drained_to(before)?;
     // One that is stopped hears nothing, and goes with its daemon all the same.
     let agent = Agent::start(&[])?;
-    signal(helper_of(&agent)?, libc::SIGSTOP)?;
+    send(helper_of(&agent)?, libc::SIGSTOP)?;
     agent.signal(libc::SIGKILL)?;
     drained_to(before)
 }
